@@ -1,0 +1,1 @@
+"""Corpora, token shards on disk, packing and loaders."""

@@ -1,0 +1,1 @@
+"""Whole models: configurations, the decoder, and conversion to and from other formats."""

@@ -1,0 +1,1 @@
+"""The loop, the loss, checkpoints, callbacks, distributed runs."""

@@ -1,0 +1,90 @@
+"""A whole run as data: model, data, optimizer, schedule and loop. Saved with every run and every checkpoint."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from trueformer.data.config import DataConfig
+from trueformer.models.config import DecoderConfig
+from trueformer.optim.config import OptimConfig, ScheduleConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopConfig:
+    """The training loop: how long, how much at once, how precisely, what is kept.
+
+    Raises:
+        ValueError: a number outside its meaning.
+    """
+
+    steps: int = 1000  # optimizer steps; the schedule's horizon
+    batch_size: int = 16  # rows an optimizer step sees, over all processes and micro-batches
+    micro_batch_size: int | None = None  # rows a forward pass sees; None: batch_size / processes
+    seed: int = 1337
+    precision: Literal["float32", "bf16"] = "bf16"  # bf16: autocast over float32 parameters
+    parameters: Literal["float32", "bf16"] = "float32"  # how parameters are stored
+    compile: bool = False
+    backend: Literal["fast", "plain"] = "fast"  # plain: the readable twins, no fused kernels
+    device: str = "auto"
+    grad_clip: float | None = 1.0
+    z_loss: float = 0.0
+    label_smoothing: float = 0.0
+    loss_chunk: int = 4096  # tokens whose logits exist at one time
+    eval_every: int = 100
+    eval_batches: int | None = None  # None: the whole validation split
+    checkpoint_every: int = 250
+    keep_last: int = 2
+    sample_every: int = 0  # 0: only at the end
+    sample_prompt: str = "\n"
+    patience: int | None = None  # evaluations without a better validation loss before stopping early
+    max_bad_steps: int = 10  # consecutive non-finite losses before giving up
+    watch_gradients: int = 0  # every so many steps, write gradient norms and update ratios by layer; 0: never
+    track: tuple[str, ...] = ()  # of "tensorboard", "trackio", "wandb"
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_size",
+            "loss_chunk",
+            "eval_every",
+            "checkpoint_every",
+            "keep_last",
+            "max_bad_steps",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected a whole number of at least 1")
+        if self.micro_batch_size is not None:
+            if self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
+                raise ValueError(
+                    f"micro_batch_size is {self.micro_batch_size}: expected a divisor of batch_size = {self.batch_size}"
+                )
+        if self.grad_clip is not None and not self.grad_clip > 0:
+            raise ValueError(f"grad_clip is {self.grad_clip}: expected a norm above 0, or none to not clip")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {self.label_smoothing}: expected at least 0 and below 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Everything that decides a run. Two runs with equal configs on one machine are bit-identical.
+
+    Raises:
+        ValueError: parts that contradict each other.
+    """
+
+    model: DecoderConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self) -> None:
+        if self.data.seq_len > self.model.max_len:
+            raise ValueError(
+                f"seq_len is {self.data.seq_len}, longer than the model's max_len = {self.model.max_len}: "
+                "shorten the rows or raise max_len"
+            )
+        if self.schedule.warmup_steps > self.loop.steps:
+            raise ValueError(
+                f"warmup_steps is {self.schedule.warmup_steps}, more than all {self.loop.steps} steps: "
+                "the rate would never reach its peak"
+            )
