@@ -1,0 +1,145 @@
+"""A decoder-only language model: token ids in, next-token logits out.
+
+Leaves out the loss, sampling, checkpoints and parallelism.
+
+Shapes: B batch, T query length, S key length, D d_model, V vocabulary.
+"""
+
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from trueformer.models.config import DecoderConfig
+from trueformer.nn.blocks import Block, make_norm
+from trueformer.nn.cache import KVCache
+from trueformer.nn.embeddings import SinusoidalPositions
+from trueformer.nn.masks import attention_mask
+from trueformer.nn.plain import Backend
+from trueformer.nn.rotary import Rotary
+
+
+class DecoderLM(nn.Module):
+    """The model a `DecoderConfig` describes, freshly initialised on the default device."""
+
+    def __init__(self, config: DecoderConfig, *, backend: Backend = "fast") -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.positions: nn.Embedding | SinusoidalPositions | None = None
+        if config.positions == "learned":
+            self.positions = nn.Embedding(config.max_len, config.d_model)
+        elif config.positions == "sinusoidal":
+            self.positions = SinusoidalPositions(config.max_len, config.d_model)
+        self.rotary = Rotary(config) if config.positions == "rope" else None
+        self.blocks = nn.ModuleList(Block(config, i, backend=backend) for i in range(config.n_layers))
+        # A post-norm block ends in a norm; another would undo nothing and learn nothing.
+        self.final_norm = make_norm(config, backend) if config.norm_placement == "pre" else nn.Identity()
+        self.head = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.initialise()
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Draw all weights anew: normal(init_std), residual outputs smaller (GPT-2) or zero, biases zero, norms one."""
+        std = self.config.init_std
+        residual_std = (
+            0.0 if self.config.residual_init == "zero" else std / math.sqrt(2 * self.config.n_layers)
+        )
+        for name, parameter in self.named_parameters():
+            if name.endswith(".bias") or name.endswith(".sinks"):
+                parameter.zero_()
+            elif parameter.dim() == 1:
+                parameter.fill_(1.0)
+            else:
+                residual = name.endswith(("attention.out.weight", "feed_forward.down.weight"))
+                parameter.normal_(0.0, residual_std if residual else std)
+
+    def tie_weights(self) -> None:
+        """Make logits with the embedding matrix. The head then has none of its own, so nothing can untie the two."""
+        self.head = None
+        self.config = dataclasses.replace(self.config, tied=True)
+
+    @property
+    def head_weight(self) -> Float[Tensor, "V D"]:
+        """The matrix logits are made with, tied or not."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def set_backend(self, backend: Backend) -> None:
+        """Run on the fused operations ("fast") or on the readable twins ("plain"); weights stay."""
+        for module in self.modules():
+            if hasattr(module, "backend"):
+                module.backend = backend
+
+    def forward(
+        self,
+        ids_BT: Int[Tensor, "B T"],
+        *,
+        document_BT: Int[Tensor, "B T"] | None = None,
+        key_valid_BS: Bool[Tensor, "B S"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        """Logits of the token after each position, in float32; arguments and errors as in `hidden`."""
+        return self.logits(
+            self.hidden(ids_BT, document_BT=document_BT, key_valid_BS=key_valid_BS, cache=cache)
+        )
+
+    def logits(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
+        """Logits of hidden states, in float32, soft-capped at ±logit_softcap (Gemma 2, arXiv 2408.00118)."""
+        logits = F.linear(x, self.head_weight).float()
+        cap = self.config.logit_softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def hidden(
+        self,
+        ids_BT: Int[Tensor, "B T"],
+        *,
+        document_BT: Int[Tensor, "B T"] | None = None,
+        key_valid_BS: Bool[Tensor, "B S"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """The residual stream after the last norm.
+
+        Tokens see only their own document (`document_BT`) and only valid keys (`key_valid_BS`). With a cache, the ids
+        follow what it holds, and it advances by T.
+
+        Raises:
+            ValueError: no tokens, more than fit, ids that are not in the vocabulary, a mask of the wrong shape or dtype.
+        """
+        B, T = ids_BT.shape
+        window = self.config.window
+        start_B = None if cache is None else cache.start_B
+        slots_T = torch.arange(T, device=ids_BT.device) if cache is None else cache.slots(T)
+        n_keys = T if cache is None else cache.n_keys(T)
+        plainly_causal = (
+            (window is None or window >= n_keys)
+            and start_B is None
+            and key_valid_BS is None
+            and document_BT is None
+            and (n_keys == T or (T == 1 and type(cache) is KVCache))
+        )
+        allowed_BTS = None
+        if not plainly_causal:
+            allowed_BTS = attention_mask(
+                slots_T,
+                n_keys,
+                window=window,
+                start_B=start_B,
+                key_valid_BS=key_valid_BS,
+                document_BT=document_BT,
+            )
+        positions_BT = slots_T[None]
+        if start_B is not None:
+            positions_BT = (slots_T - start_B[:, None]).clamp(min=0)
+        x_BTD = self.embedding(ids_BT)
+        if self.positions is not None:
+            x_BTD = x_BTD + self.positions(positions_BT)
+        x_BTD = F.dropout(x_BTD, self.config.dropout, self.training)
+        rotation = None if self.rotary is None else self.rotary(positions_BT)
+        for block in self.blocks:
+            x_BTD = block(x_BTD, rotation=rotation, allowed_BTS=allowed_BTS, cache=cache)
+        if cache is not None:
+            cache.advance(T)
+        return self.final_norm(x_BTD)
