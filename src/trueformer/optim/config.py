@@ -15,7 +15,7 @@ class OptimConfig:
     """
 
     name: Literal["adamw", "muon", "adamuon"] = "muon"
-    lr_matrices: float = 0.02  # for adamw: its rate on matrices
+    lr_matrices: float = 0.005  # an update's RMS is 0.2 lr, whichever optimizer moves them
     lr_embeddings: float = 0.01
     lr_head: float = 0.005  # untied heads only
     lr_vectors: float = 0.01  # norms, biases, sinks
@@ -43,7 +43,7 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleConfig:
-    """The learning-rate factor over optimizer steps: warm-up, then cosine, linear, constant or warmup-stable-decay.
+    """The rate's factor over optimizer steps: warm-up, then cosine, linear, constant or warmup-stable-decay.
 
     Raises:
         ValueError: a number outside its meaning.
