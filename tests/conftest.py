@@ -1,11 +1,13 @@
 """Every test runs with tensor shapes checked at call time: jaxtyping annotations, enforced by beartype."""
 
 import jaxtyping
+import torch
 
 # Before anything imports the package: only modules imported under the hook are checked.
-_hook = jaxtyping.install_import_hook("trueformer", "beartype.beartype")
+jaxtyping.install_import_hook("trueformer", "beartype.beartype")
 
-import torch  # noqa: E402
+# Dynamo cannot trace the checker and would break the graph; code that it traces ran checked when run eagerly.
+type(jaxtyping.config).jaxtyping_disable = property(lambda config: torch.compiler.is_compiling())
 
 # pytest-xdist runs a worker a core; threads inside workers would fight for the same cores.
 torch.set_num_threads(1)
