@@ -8,8 +8,8 @@ The loop's order in one step:
     → if control.stop_reason: leave
 
 so that a checkpoint holds what every callback learnt up to its own step, and a resumed run repeats nothing.
-`on_stop` is called once, whatever ended the run, an exception included. Hooks run on every rank, since a save and a
-stop concern all of them; a callback that writes looks at `Start.rank`.
+`on_stop` is called once, whatever ended the run, an exception included. Hooks run on every rank, since a save
+and a stop concern all of them; a callback that writes looks at `Start.rank`.
 
 Leaves out changing the model or the gradients: a callback watches.
 """
@@ -24,7 +24,7 @@ from torch import nn
 
 @dataclass(kw_only=True, slots=True)
 class Control:
-    """What callbacks ask of the loop. The loop looks at it after each step's hooks and clears `save_requested`."""
+    """What callbacks ask of the loop, which looks after each step's hooks and clears `save_requested`."""
 
     save_requested: bool = False
     stop_reason: str | None = None
@@ -102,7 +102,7 @@ class Callback(Protocol):
         return
 
     def on_gradients(self, step: int) -> None:
-        """Gradients of optimizer step `step` (1-based) are complete, averaged over ranks, and not clipped yet."""
+        """Gradients of optimizer step `step` (1-based) are complete, averaged over ranks, not clipped yet."""
         return
 
     def on_step(self, event: Step) -> None:
