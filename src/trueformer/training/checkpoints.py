@@ -1,13 +1,14 @@
-"""Checkpoints: what a run needs to go on exactly, as safetensors and JSON in a folder that is whole or not there.
+"""Checkpoints: what a run needs to go on exactly, in a folder that is whole or not there, without pickle.
 
     RUN/checkpoints/step-00000250/
         model.safetensors  optimizer.safetensors  state.json  config.json  tokenizer.json  manifest.json
 
-A save writes a hidden sibling folder, forces every file and the folder to disk, and renames it: a process killed at
-any point leaves the checkpoints that were there before untouched. A second save of one step replaces the first.
+A save writes a hidden sibling folder, forces every file and the folder to disk, and renames it: a process
+killed at any point leaves the checkpoints that were there before untouched. A second save of one step
+replaces the first.
 
-Leaves out the model: tensors come in and go out by name. What makes a folder believable is `manifest.py`, how it
-gets its name and loses it `folders.py`, which ones are kept `retention.py`.
+Leaves out the model: tensors come in and go out by name. What makes a folder believable is `manifest.py`,
+how it gets its name and loses it `folders.py`, which ones are kept `retention.py`.
 """
 
 import errno
@@ -64,7 +65,7 @@ def save_checkpoint(
     config: dict[str, Any],
     tokenizer: Saves | None,
 ) -> Path:
-    """Write the checkpoint `folder` (see `checkpoint_path`), whole or not at all; tied tensors are written once.
+    """Write the checkpoint `folder` (see `checkpoint_path`), whole or not at all; tied tensors once.
 
     Raises:
         OSError: the disk has too little space (says how much is needed and free), or cannot be written.
@@ -106,7 +107,7 @@ def load_checkpoint(path: Path, *, optimizer: bool = True) -> Checkpoint:
         if required - wanted.keys():
             raise DamagedCheckpointError(f"{path / files.MANIFEST} lists no {min(required - wanted.keys())}")
         files.verify(path, wanted)
-        return Checkpoint(
+        checkpoint = Checkpoint(
             path=path,
             model_tensors=_load_tensors(path, files.MODEL, manifest),
             optimizer_tensors=_load_tensors(path, files.OPTIMIZER, manifest) if optimizer else {},
@@ -114,6 +115,9 @@ def load_checkpoint(path: Path, *, optimizer: bool = True) -> Checkpoint:
             config=files.read_json(path / files.CONFIG),
             tokenizer_path=path / files.TOKENIZER if files.TOKENIZER in wanted else None,
         )
+        if files.read_manifest(path) != manifest:
+            raise DamagedCheckpointError(f"{path} was replaced while it was read")
+        return checkpoint
     except FileNotFoundError as error:
         raise DamagedCheckpointError(f"{path} went away while it was read: {error}") from error
     except OSError as error:
@@ -129,19 +133,22 @@ def latest_checkpoint(run_folder: Path, *, optimizer: bool = True) -> Checkpoint
         DamagedCheckpointError: there are checkpoints and none verifies.
         OSError: the disk or its permissions prevent looking.
     """
-    damage: list[str] = []
-    for folder in checkpoint_folders(run_folder):
-        try:
-            checkpoint = load_checkpoint(folder, optimizer=optimizer)
-        except DamagedCheckpointError as error:
-            damage.append(str(error))
-            continue
-        for line in damage:
-            warnings.warn(f"damaged checkpoint, going back to {folder.name}: {line}", stacklevel=2)
-        return checkpoint
+    damage: dict[Path, str] = {}
+    # Listed again after a failure: a run in progress may have saved a new one and removed what was listed.
+    while folders := [folder for folder in checkpoint_folders(run_folder) if folder not in damage]:
+        for folder in folders:
+            try:
+                checkpoint = load_checkpoint(folder, optimizer=optimizer)
+            except DamagedCheckpointError as error:
+                damage[folder] = str(error)
+                continue
+            for line in damage.values():
+                warnings.warn(f"damaged checkpoint, going back to {folder.name}: {line}", stacklevel=2)
+            return checkpoint
     if damage:
         raise DamagedCheckpointError(
-            f"{run_folder} has {len(damage)} checkpoints and none can be used; the newest: {damage[0]}. "
+            f"{run_folder} has {len(damage)} checkpoints and none can be used; "
+            f"the newest: {next(iter(damage.values()))}. "
             "Start again in another folder, or restore one from a copy."
         )
     return None
@@ -174,7 +181,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors to write, each in memory of its own, and the further names (alias → name) of those met twice."""
+    """Tensors to write, each in memory of its own, and further names (alias → name) of those met twice."""
     kept: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     names: dict[tuple, str] = {}

@@ -1,8 +1,9 @@
 """Checkpoint folders on disk: their names, how one comes to be in place at once, how one goes.
 
-A folder is written under a hidden name and renamed; to remove one, it is renamed to a hidden name first. A process
-killed in between leaves hidden folders only, which the next save removes unless their writer still lives (it holds
-a lock on them). Nothing is ever removed that holds a file this package would not have written.
+A folder is written under a hidden name and renamed; to remove one, it is renamed to a hidden name first. A
+process killed in between leaves hidden folders only, which the next save removes unless their writer still
+lives (it holds a lock on them). Nothing is ever removed that holds a file this package would not have
+written.
 
 Leaves out what is inside: see `checkpoints.py`. POSIX only, since it syncs and locks folders.
 """
@@ -101,7 +102,7 @@ def foreign_entries(folder: Path) -> list[str]:
 
 
 def discard(folder: Path) -> bool:
-    """Remove a checkpoint folder, at once for any reader; warns and returns False where that is not possible."""
+    """Remove a checkpoint folder, at once for any reader; warns and returns False where it cannot."""
     foreign = foreign_entries(folder)
     if foreign:
         warnings.warn(

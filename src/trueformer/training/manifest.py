@@ -1,12 +1,12 @@
 """The manifest of a checkpoint folder: which files belong to it, how long they are and their SHA-256.
 
-A checkpoint is believed only when its manifest is whole and every file in it has the stated size and hash. Sizes
-are compared before anything is read, and nothing is read that could not fit in this machine's memory, so a hostile
-or broken file costs an error message and not the machine. The hash guards against damage; it is no signature, and
-who can rewrite the folder can rewrite the manifest too. No pickle is read anywhere.
+A checkpoint is believed only when its manifest is whole and every file in it has the stated size and hash.
+Sizes are compared before anything is read, and nothing is read that could not fit in this machine's memory,
+so a hostile or broken file costs an error message and not the machine. The hash guards against damage; it
+is no signature, and who can rewrite the folder can rewrite the manifest too. No pickle is read anywhere.
 
-Leaves out the headers inside safetensors files: the safetensors library itself refuses headers that are too long,
-and offsets that overlap, leave gaps or do not end with the file.
+Leaves out the headers inside safetensors files: the safetensors library itself refuses headers that are too
+long, and offsets that overlap, leave gaps or do not end with the file.
 """
 
 import errno
