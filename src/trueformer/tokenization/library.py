@@ -26,7 +26,8 @@ REPLACEMENT = "\ufffd".encode()
 class LibraryTokenizer:
     """A `tokenizers.Tokenizer` whose tokens are bytes or characters, with named special roles.
 
-    `bos`, `eos`, `pad` and `unk` are ids or names of tokens that `library` has; without `pad`, EOS pads.
+    `bos`, `eos`, `pad` and `unk` are ids or names of tokens that `library` has; without `pad`, EOS pads. `adds_bos`
+    says whether other programs put BOS in front of a text: so it is here, and not in chat models such as SmolLM2.
 
     Raises:
         ValueError: a role names no token of the vocabulary, or ids do not stand for bytes or characters.
@@ -40,6 +41,7 @@ class LibraryTokenizer:
         eos: int | str,
         pad: int | str | None = None,
         unk: int | str | None = None,
+        adds_bos: bool = True,
     ) -> None:
         library = tokenizers.Tokenizer.from_str(library.to_str())  # a copy: the caller's stays as it is
         library.no_truncation()
@@ -47,7 +49,8 @@ class LibraryTokenizer:
         given = {"bos": bos, "eos": eos, "pad": eos if pad is None else pad, "unk": unk}
         names = {role: _name(library, role, token) for role, token in given.items() if token is not None}
         library.add_special_tokens([AddedToken(n, normalized=False, special=True) for n in names.values()])
-        library.post_processor = _template(library, names)  # type: ignore[assignment]
+        library.post_processor = _template(library, names, adds_bos)  # type: ignore[assignment]
+        self.adds_bos = adds_bos
         self._fill(library, names)
 
     def _fill(self, library: tokenizers.Tokenizer, names: dict[str, str]) -> None:
@@ -147,12 +150,13 @@ def roles(library: tokenizers.Tokenizer) -> dict[str, int]:
     return {role: found[role]["ids"][0] for role in ("bos", "eos", "pad", "unk") if role in found}
 
 
-def _template(library: tokenizers.Tokenizer, names: dict[str, str]) -> TemplateProcessing:
-    """BOS in front of a text; the roles ride along as the template's own table of special tokens."""
+def _template(library: tokenizers.Tokenizer, names: dict[str, str], adds_bos: bool) -> TemplateProcessing:
+    """BOS in front of a text, or not; the roles ride along as the template's own table of special tokens."""
     table = [
         {"id": role, "ids": [library.token_to_id(name)], "tokens": [name]} for role, name in names.items()
     ]
-    return TemplateProcessing(single="bos $A", pair="bos $A bos $B", special_tokens=table)
+    bos = "bos " if adds_bos else ""
+    return TemplateProcessing(single=f"{bos}$A", pair=f"{bos}$A {bos}$B", special_tokens=table)
 
 
 def _name(library: tokenizers.Tokenizer, role: str, token: int | str) -> str:

@@ -30,7 +30,7 @@ def load_tokenizer(path: str | Path) -> LibraryTokenizer:
             "and eos_token in a tokenizer_config.json beside it; in Python: ByteBPE(library, bos=…, eos=…)"
         )
     kind = CharTokenizer if type(library.decoder).__name__ == "Fuse" else ByteBPE
-    return kind(library, **found)
+    return kind(library, **found, adds_bos=len(library.encode("").ids) > 0)
 
 
 def _read(file: Path) -> tokenizers.Tokenizer:
