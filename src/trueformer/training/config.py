@@ -1,4 +1,4 @@
-"""A whole run as data: model, data, optimizer, schedule and loop. Saved with every run and every checkpoint."""
+"""A whole run as data: model, data, optimizer, schedule and loop. Saved with a run and its checkpoints."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,9 +22,9 @@ class LoopConfig:
     seed: int = 1337
     precision: Literal["float32", "bf16"] = "bf16"  # bf16: autocast over float32 parameters
     parameters: Literal["float32", "bf16"] = "float32"  # how parameters are stored
-    compile: bool = False
+    compile: bool | None = None  # None: where the time it saves exceeds the time it takes, see `compile_pays`
     backend: Literal["fast", "plain"] = "fast"  # plain: the readable twins, no fused kernels
-    device: str = "auto"
+    device: str = "auto"  # auto: CUDA, then Apple's MPS, then the CPU
     grad_clip: float | None = 1.0
     z_loss: float = 0.0
     label_smoothing: float = 0.0
@@ -36,7 +36,7 @@ class LoopConfig:
     sample_every: int = 0  # 0: only at the end
     sample_prompt: str = "\n"
     patience: int | None = None  # evaluations without a better validation loss before stopping early
-    max_bad_steps: int = 10  # consecutive non-finite losses before giving up
+    max_bad_steps: int = 10  # consecutive steps with a non-finite loss or gradient before giving up
     watch_gradients: int = 0  # every so many steps, write gradient norms and update ratios by layer; 0: never
     track: tuple[str, ...] = ()  # of "tensorboard", "trackio", "wandb"
 
@@ -52,15 +52,38 @@ class LoopConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected a whole number of at least 1")
-        if self.micro_batch_size is not None:
-            if self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
-                raise ValueError(
-                    f"micro_batch_size is {self.micro_batch_size}: expected a divisor of batch_size = {self.batch_size}"
-                )
+        for name in ("eval_batches", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}: expected a whole number of at least 1, or none")
+        for name in ("seed", "sample_every", "watch_gradients", "z_loss"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 or more")
+        if self.micro_batch_size is not None and (
+            self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size
+        ):
+            raise ValueError(
+                f"micro_batch_size is {self.micro_batch_size}: "
+                f"expected a divisor of batch_size = {self.batch_size}"
+            )
         if self.grad_clip is not None and not self.grad_clip > 0:
             raise ValueError(f"grad_clip is {self.grad_clip}: expected a norm above 0, or none to not clip")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}: expected at least 0 and below 1")
+        self._validate_precision()
+
+    def _validate_precision(self) -> None:
+        for name in ("precision", "parameters"):
+            if getattr(self, name) not in ("float32", "bf16"):
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}: expected 'float32' or 'bf16'; float16 overflows "
+                    "without loss scaling and is a hundred times slower than bf16 on a CPU"
+                )
+        if self.parameters == "bf16" and self.precision == "float32":
+            raise ValueError(
+                "parameters are bf16 but precision is float32: bf16 parameters compute in bf16, "
+                "so set precision = 'bf16' or parameters = 'float32'"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
