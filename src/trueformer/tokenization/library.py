@@ -26,8 +26,8 @@ REPLACEMENT = "\ufffd".encode()
 class LibraryTokenizer:
     """A `tokenizers.Tokenizer` whose tokens are bytes or characters, with named special roles.
 
-    `bos`, `eos`, `pad` and `unk` are ids or names of tokens that `library` has; without `pad`, EOS pads. `adds_bos`
-    says whether other programs put BOS in front of a text: so it is here, and not in chat models such as SmolLM2.
+    `bos`, `eos`, `pad` and `unk` are ids or names of tokens that `library` has; without `pad`, EOS pads.
+    `adds_bos`: other programs put BOS in front of a text; SmolLM2, for one, was trained without.
 
     Raises:
         ValueError: a role names no token of the vocabulary, or ids do not stand for bytes or characters.
