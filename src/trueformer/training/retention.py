@@ -3,7 +3,6 @@
 `RUN/checkpoints/best.json` names the best. Leaves out when to save: see `callbacks/checkpoint.py`.
 """
 
-import os
 import re
 import warnings
 from pathlib import Path
@@ -23,7 +22,7 @@ def mark_best(checkpoint: Path, loss: float) -> None:
     path = checkpoint.parent / "best.json"
     new = path.with_name(".best.json.new")
     write_json(new, {"checkpoint": checkpoint.name, "loss": loss})
-    os.replace(new, path)
+    new.replace(path)
     sync_folder(path.parent)
 
 

@@ -8,8 +8,8 @@ The loop's order in one step:
     → if control.stop_reason: leave
 
 so that a checkpoint holds what every callback learnt up to its own step, and a resumed run repeats nothing.
-`on_stop` is called once, whatever ended the run, an exception included. Hooks run on every rank, since a save
-and a stop concern all of them; a callback that writes looks at `Start.rank`.
+`on_stop` is called once, whatever ended the run, an exception included. Hooks run on every rank, since a
+save and a stop concern all of them; a callback that writes looks at `Start.rank`.
 
 Leaves out changing the model or the gradients: a callback watches.
 """
@@ -91,6 +91,7 @@ class Stop:
 
     step: int
     reason: str
+    failed: bool = False  # an exception is on its way
 
 
 class Callback(Protocol):

@@ -1,0 +1,92 @@
+"""How a run is going, on the terminal: one live line, or plain lines where the output is a file or a pipe.
+
+Leaves out files: see `metrics.py`.
+"""
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from trueformer.training.callbacks.protocol import Callback, Evaluate, Start, Step, Stop
+
+PLAIN_LINES = 20  # a run's share of plain lines, besides one every QUIET seconds
+QUIET = 30.0  # seconds
+
+
+class Progress(Callback):
+    """Shows step, loss, tokens/s and time left on rank 0, and a line for each evaluation."""
+
+    name = "progress"
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._bar: Bar | None = None
+        self._shown = False
+        self._validation = ""
+        self._spoke = 0.0  # when the last plain line was printed, seconds
+
+    def on_start(self, event: Start) -> None:
+        self._shown = event.rank == 0
+        if not self._shown:
+            return
+        if event.step:
+            self.console.print(f"resumed at step {event.step} of {event.steps}", highlight=False)
+        self._spoke = time.monotonic()
+        if self.console.is_terminal:
+            self._bar = Bar(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[numbers]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+                refresh_per_second=4,
+            )
+            self._bar.add_task("training", total=event.steps, completed=event.step, numbers="")
+            self._bar.start()
+
+    def on_step(self, event: Step) -> None:
+        if not self._shown:
+            return
+        if event.skipped:
+            self.console.print(
+                f"step {event.step}: the loss was not finite; the step was skipped", style="yellow"
+            )
+        numbers = f"loss {event.loss:.4f}{self._validation} · {event.tokens_per_second:,.0f} tokens/s"
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=event.step, numbers=numbers)
+        elif self._due(event):
+            self._spoke = time.monotonic()
+            left = time.strftime("%H:%M:%S", time.gmtime((event.steps - event.step) * event.seconds))
+            self.console.print(
+                f"step {event.step}/{event.steps} · {numbers} · {left} left", highlight=False, soft_wrap=True
+            )
+
+    def on_evaluate(self, event: Evaluate) -> None:
+        if self._shown:
+            self._validation = f" · validation {event.loss:.4f}"
+            self.console.print(
+                f"step {event.step}: validation loss {event.loss:.4f} nats/token, "
+                f"{event.bits_per_byte:.4f} bits/byte",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def on_stop(self, event: Stop) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if self._shown:
+            self.console.print(f"step {event.step}: {event.reason}", highlight=False, soft_wrap=True)
+
+    def _due(self, event: Step) -> bool:
+        often = max(1, event.steps // PLAIN_LINES)
+        return (
+            event.step % often == 0
+            or event.step in (1, event.steps)
+            or time.monotonic() - self._spoke >= QUIET
+        )
