@@ -11,8 +11,9 @@ from typing import Literal
 class RopeScaling:
     """How rotary frequencies are stretched beyond the length a model was trained at.
 
-    `linear` divides all frequencies by `factor` (Chen et al. 2023, arXiv 2306.15595); `ntk` raises the base instead
-    (bloc97 2023); `yarn` blends by wavelength (Peng et al. 2023, arXiv 2309.00071); `llama3` is Llama 3.1's blend.
+    `linear` divides all frequencies by `factor` (Chen et al. 2023, arXiv 2306.15595); `ntk` raises the base
+    instead (bloc97 2023); `yarn` blends by wavelength (Peng et al. 2023, arXiv 2309.00071); `llama3` is that
+    of Llama 3.1.
     """
 
     kind: Literal["linear", "ntk", "yarn", "llama3"]

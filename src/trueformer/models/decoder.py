@@ -10,14 +10,17 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from trueformer.models.checks import check_inputs
 from trueformer.models.config import DecoderConfig
+from trueformer.nn.attention import Attention
 from trueformer.nn.blocks import Block, make_norm
 from trueformer.nn.cache import KVCache
 from trueformer.nn.embeddings import SinusoidalPositions
-from trueformer.nn.masks import attention_mask
+from trueformer.nn.masks import attention_mask, needs_mask, positions_within
+from trueformer.nn.norms import LayerNorm, RMSNorm
 from trueformer.nn.plain import Backend
 from trueformer.nn.rotary import Rotary
 
@@ -43,11 +46,14 @@ class DecoderLM(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw all weights anew: normal(init_std), residual outputs smaller (GPT-2) or zero, biases zero, norms one."""
+        """Draw all weights anew: normal(init_std), biases and sinks zero, norms one.
+
+        Matrices that end in the residual stream get init_std / sqrt(2 n_layers), so that its variance does
+        not grow with depth (GPT-2), or zero.
+        """
         std = self.config.init_std
-        residual_std = (
-            0.0 if self.config.residual_init == "zero" else std / math.sqrt(2 * self.config.n_layers)
-        )
+        scaled = self.config.residual_init == "scaled"
+        residual_std = std / math.sqrt(2 * self.config.n_layers) if scaled else 0.0
         for name, parameter in self.named_parameters():
             if name.endswith(".bias") or name.endswith(".sinks"):
                 parameter.zero_()
@@ -58,7 +64,10 @@ class DecoderLM(nn.Module):
                 parameter.normal_(0.0, residual_std if residual else std)
 
     def tie_weights(self) -> None:
-        """Make logits with the embedding matrix. The head then has none of its own, so nothing can untie the two."""
+        """Make logits with the embedding matrix from now on.
+
+        There is no second name for it, so no copy, move or load can part the two.
+        """
         self.head = None
         self.config = dataclasses.replace(self.config, tied=True)
 
@@ -70,21 +79,20 @@ class DecoderLM(nn.Module):
     def set_backend(self, backend: Backend) -> None:
         """Run on the fused operations ("fast") or on the readable twins ("plain"); weights stay."""
         for module in self.modules():
-            if hasattr(module, "backend"):
+            if isinstance(module, Attention | RMSNorm | LayerNorm):
                 module.backend = backend
 
     def forward(
         self,
-        ids_BT: Int[Tensor, "B T"],
+        ids_BT: Tensor,
         *,
-        document_BT: Int[Tensor, "B T"] | None = None,
-        key_valid_BS: Bool[Tensor, "B S"] | None = None,
+        document_BT: Tensor | None = None,
+        key_valid_BS: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T V"]:
         """Logits of the token after each position, in float32; arguments and errors as in `hidden`."""
-        return self.logits(
-            self.hidden(ids_BT, document_BT=document_BT, key_valid_BS=key_valid_BS, cache=cache)
-        )
+        x_BTD = self.hidden(ids_BT, document_BT=document_BT, key_valid_BS=key_valid_BS, cache=cache)
+        return self.logits(x_BTD)
 
     def logits(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
         """Logits of hidden states, in float32, soft-capped at ±logit_softcap (Gemma 2, arXiv 2408.00118)."""
@@ -94,52 +102,53 @@ class DecoderLM(nn.Module):
 
     def hidden(
         self,
-        ids_BT: Int[Tensor, "B T"],
+        ids_BT: Tensor,
         *,
-        document_BT: Int[Tensor, "B T"] | None = None,
-        key_valid_BS: Bool[Tensor, "B S"] | None = None,
+        document_BT: Tensor | None = None,
+        key_valid_BS: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """The residual stream after the last norm.
 
-        Tokens see only their own document (`document_BT`) and only valid keys (`key_valid_BS`). With a cache, the ids
-        follow what it holds, and it advances by T.
+        Tokens see only their own document (`document_BT`, integers) and only valid keys (`key_valid_BS`, S =
+        T), and learned and sinusoidal positions are counted within those. With a cache the ids follow what it
+        holds, and it advances by T once all layers have written.
 
         Raises:
-            ValueError: no tokens, more than fit, ids that are not in the vocabulary, a mask of the wrong shape or dtype.
+            ValueError: no tokens or more than fit, ids outside the vocabulary (looked at on the CPU only), a
+            mask of
+                the wrong shape or dtype, masks given along with a cache.
         """
-        B, T = ids_BT.shape
-        window = self.config.window
+        check_inputs(self.config, ids_BT, document_BT, key_valid_BS, cache)
+        T = ids_BT.shape[1]
         start_B = None if cache is None else cache.start_B
         slots_T = torch.arange(T, device=ids_BT.device) if cache is None else cache.slots(T)
-        n_keys = T if cache is None else cache.n_keys(T)
-        plainly_causal = (
-            (window is None or window >= n_keys)
-            and start_B is None
-            and key_valid_BS is None
-            and document_BT is None
-            and (n_keys == T or (T == 1 and type(cache) is KVCache))
-        )
         allowed_BTS = None
-        if not plainly_causal:
+        if needs_mask(self.config.window, T, document_BT, key_valid_BS, cache):
             allowed_BTS = attention_mask(
                 slots_T,
-                n_keys,
-                window=window,
+                T if cache is None else cache.n_keys(T),
+                window=self.config.window,
                 start_B=start_B,
                 key_valid_BS=key_valid_BS,
                 document_BT=document_BT,
             )
-        positions_BT = slots_T[None]
-        if start_B is not None:
-            positions_BT = (slots_T - start_B[:, None]).clamp(min=0)
-        x_BTD = self.embedding(ids_BT)
-        if self.positions is not None:
-            x_BTD = x_BTD + self.positions(positions_BT)
-        x_BTD = F.dropout(x_BTD, self.config.dropout, self.training)
+        # Rotary scores depend on differences alone, so only a table added to the input needs counting anew.
+        if self.rotary is None and (document_BT is not None or key_valid_BS is not None):
+            positions_BT = positions_within(ids_BT, document_BT, key_valid_BS)
+        else:
+            positions_BT = slots_T[None] if start_B is None else (slots_T - start_B[:, None]).clamp(min=0)
+        x_BTD = self.embed(ids_BT, positions_BT)
         rotation = None if self.rotary is None else self.rotary(positions_BT)
         for block in self.blocks:
             x_BTD = block(x_BTD, rotation=rotation, allowed_BTS=allowed_BTS, cache=cache)
         if cache is not None:
             cache.advance(T)
         return self.final_norm(x_BTD)
+
+    def embed(self, ids_BT: Int[Tensor, "B T"], positions_BT: Int[Tensor, "#B T"]) -> Float[Tensor, "B T D"]:
+        """What the first block reads: token embeddings, absolute positions if any, dropout in training."""
+        x_BTD = self.embedding(ids_BT)
+        if self.positions is not None:
+            x_BTD = x_BTD + self.positions(positions_BT).to(x_BTD.dtype)
+        return F.dropout(x_BTD, self.config.dropout, self.training)

@@ -1,11 +1,11 @@
-"""The key/value cache: preallocated, with one position that the model advances once a forward pass, never a layer.
+"""The key/value cache: preallocated, with one position, advanced by the model once a forward pass.
 
-`KVCache` keeps its length as a Python number and shows attention only the slots that are filled: for eager code.
-`StaticKVCache` keeps it as a tensor and shows every slot, leaving the rest to a mask, so that a compiled decoding step
-has the same shapes at every token and is compiled once.
+`KVCache` keeps its length as a Python number and shows attention only the slots that are filled: for eager
+code. `StaticKVCache` keeps it as a tensor and shows every slot, leaving the rest to a mask, so that a
+compiled decoding step has the same shapes at every token and is compiled once.
 
-Rows of unequal length are padded on the left: row b's first `start_B[b]` slots are padding, never attended to, and the
-token in slot s has position s - start_B[b]. Leaves out paging and eviction.
+Rows of unequal length are padded on the left: row b's first `start_B[b]` slots are padding, never attended
+to, and the token in slot s has position s - start_B[b]. Leaves out paging and eviction.
 
 Shapes: B batch, T new tokens, S slots, K key/value heads, H head_dim.
 """
@@ -43,6 +43,8 @@ class KVCache:
             raise ValueError(f"start_B has shape {tuple(start_B.shape)}: expected ({batch_size},), one a row")
         self.batch_size, self.max_len = batch_size, max_len
         self.start_B = None if start_B is None else start_B.to(device)
+        assert config.n_kv_heads is not None
+        assert config.head_dim is not None
         shape = (batch_size, config.n_kv_heads, max_len, config.head_dim)
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
@@ -52,7 +54,7 @@ class KVCache:
         self.length = 0
 
     def reset(self, start_B: Tensor | None = None) -> None:
-        """Forget everything; the memory is kept and used again. `start_B` is the next batch's left padding."""
+        """Forget everything; the memory is kept and used again. `start_B`: the next batch's left padding."""
         self.start_B = None if start_B is None else start_B.to(self.keys[0].device)
         self._clear()
 
@@ -63,6 +65,10 @@ class KVCache:
     def n_keys(self, T: int) -> int:
         """How many slots attention sees while the next T tokens are written."""
         return self.length + T
+
+    def plainly_causal(self, T: int) -> bool:
+        """Whether the next T tokens see all slots shown but the ones after them, with no mask to say so."""
+        return self.start_B is None and (self.length == 0 or T == 1)
 
     def write(
         self, layer: int, k_BTKH: Float[Tensor, "B T K H"], v_BTKH: Float[Tensor, "B T K H"]
@@ -82,8 +88,8 @@ class KVCache:
 class StaticKVCache(KVCache):
     """The same with the length in a tensor, `position`, and constant shapes: for `torch.compile`.
 
-    Nothing checks for overflow inside a compiled step (that would wait for the device); the caller counts tokens, and a
-    write past the end raises IndexError or an assertion of the compiled kernel.
+    Nothing checks for overflow inside a compiled step (that would wait for the device); the caller counts
+    tokens, and a write past the end raises IndexError or an assertion of the compiled kernel.
     """
 
     position: Tensor
@@ -104,6 +110,9 @@ class StaticKVCache(KVCache):
 
     def n_keys(self, T: int) -> int:
         return self.max_len
+
+    def plainly_causal(self, T: int) -> bool:
+        return False
 
     def write(
         self, layer: int, k_BTKH: Float[Tensor, "B T K H"], v_BTKH: Float[Tensor, "B T K H"]

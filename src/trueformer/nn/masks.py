@@ -1,7 +1,7 @@
 """Which keys a query may see: causality, a window, padding and documents, as one boolean mask.
 
-Leaves out additive biases. Every query sees at least its own slot, so that no softmax is over nothing and padding rows
-stay finite; what a padding row holds is never seen by a real token.
+Leaves out additive biases. Every query sees at least its own slot, so that no softmax is over nothing and
+padding stays finite; what padding holds is never seen by a real token.
 
 Shapes: B batch, T query length, S key length.
 """
@@ -9,6 +9,42 @@ Shapes: B batch, T query length, S key length.
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+
+from trueformer.nn.cache import KVCache
+
+
+def needs_mask(
+    window: int | None,
+    T: int,
+    document_BT: Tensor | None,
+    key_valid_BS: Tensor | None,
+    cache: KVCache | None,
+) -> bool:
+    """False where kernels need no mask: plain causality over equal lengths, or one query after all keys."""
+    if document_BT is not None or key_valid_BS is not None:
+        return True
+    if cache is not None and not cache.plainly_causal(T):
+        return True
+    n_keys = T if cache is None else cache.n_keys(T)
+    return window is not None and window < n_keys
+
+
+def positions_within(
+    ids_BT: Int[Tensor, "B T"],
+    document_BT: Int[Tensor, "B T"] | None,
+    key_valid_BS: Bool[Tensor, "B T"] | None,
+) -> Int[Tensor, "B T"]:
+    """How many valid tokens of the same document came before each token: the position it would have alone.
+
+    Example: documents [7, 7, 9, 9] give [0, 1, 0, 1]; valid [F, F, T, T] gives [0, 0, 0, 1].
+    """
+    real_BT = torch.ones_like(ids_BT) if key_valid_BS is None else key_valid_BS.long()
+    before_BT = real_BT.cumsum(-1) - real_BT
+    if document_BT is None:
+        return before_BT
+    starts_BT = torch.ones_like(document_BT, dtype=torch.bool)
+    starts_BT[:, 1:] = document_BT[:, 1:] != document_BT[:, :-1]
+    return before_BT - before_BT.masked_fill(~starts_BT, 0).cummax(-1).values
 
 
 def attention_mask(
@@ -22,7 +58,8 @@ def attention_mask(
 ) -> Bool[Tensor, "#B T S"]:
     """True where the query in slot t may see the key in slot s.
 
-    That is s <= t; with a window also t - s < window; s at or past its row's start; key s valid; both in one document.
+    That is s <= t; with a window also t - s < window; s not before its row's start; key s valid; both of one
+    document.
     """
     query_T1, key_S = slots_T[:, None], torch.arange(n_keys, device=slots_T.device)
     allowed_BTS = (key_S <= query_T1)[None]

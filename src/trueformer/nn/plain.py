@@ -1,10 +1,10 @@
-"""The readable twins: every fused operation written out in plain tensor arithmetic, the reference for all others.
+"""The readable twins: every fused operation written out in plain tensor arithmetic.
 
-`backend="plain"` runs a whole model on these. They are slow and keep every score in memory; they leave nothing out
-that the fast paths do, so the two must agree to rounding.
+`backend="plain"` runs a whole model on these. They are slow and keep every score in memory; they leave out
+nothing that the fast paths do, so the two must agree to rounding.
 
-Shapes: B batch, T query length, S key length, D d_model, N query heads, K key/value heads, G = N/K query heads a key
-head, H head_dim, R rotary pairs, V vocabulary.
+Shapes: B batch, T query length, S key length, D d_model, N query heads, K key/value heads, H head_dim, R
+rotary pairs, V vocabulary.
 """
 
 from typing import Literal
@@ -43,7 +43,7 @@ def plain_apply_rotary(
     sin_BTR: Float[Tensor, "#B T R"],
     layout: Literal["half", "interleaved"],
 ) -> Float[Tensor, "B T N H"]:
-    """Turn channel pair r of each head by the angle whose cosine and sine are given; channels past 2R pass unchanged.
+    """Turn channel pair r of each head by the angle whose cosine and sine are given; channels past 2R stay.
 
     `half` pairs channel r with r + R (Llama, NeoX), `interleaved` 2r with 2r + 1 (arXiv 2104.09864).
     """
@@ -68,11 +68,12 @@ def plain_attention(
     sinks_N: Float[Tensor, "N"] | None = None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "B T N H"]:
-    """softmax(q·k · scale) v over the allowed keys, in float32 (arXiv 1706.03762). None: causal, queries being the last keys.
+    """softmax(q·k · scale) v over the allowed keys, in float32 (arXiv 1706.03762).
 
-    Query head n reads key head n // (N/K). A sink adds exp(sink) to its head's denominator and nothing to the sum.
+    No mask: causal, the queries being the last T of S tokens. Query head n reads key head n // (N / K). A
+    sink adds exp(sink) to its head's denominator and nothing to the sum.
     """
-    B, T, N, H = q_BTNH.shape
+    B, T, N, _ = q_BTNH.shape
     S, K = k_BSKH.shape[1:3]
     if allowed_BTS is None:
         allowed_BTS = torch.ones(T, S, dtype=torch.bool, device=q_BTNH.device).tril(S - T)[None]
@@ -98,7 +99,8 @@ def plain_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Sum over targets of -log p(target), in nats, float32; `ignore_index` counts nothing.
 
-    Label smoothing s mixes in the uniform distribution: (1-s)·nll + s·mean over V of -log p (arXiv 1512.00567).
+    Label smoothing s mixes in the uniform distribution: (1 - s)·nll + s·(mean over V of -log p) (arXiv
+    1512.00567).
     z-loss adds z·logsumexp² a target (arXiv 2204.02311).
     """
     counted = targets_T != ignore_index

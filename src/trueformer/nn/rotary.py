@@ -1,7 +1,7 @@
-"""Rotary position embeddings: turn each pair of query and key channels by position times a frequency (arXiv 2104.09864).
+"""Rotary positions: pairs of query and key channels turned by position × frequency (arXiv 2104.09864).
 
-Any base, four ways of stretching to longer texts, both pair layouts, and widths below head_dim. Tables are float32
-whatever the model's dtype. Leaves out values: they are never turned.
+Any base, four ways of stretching to longer texts, both pair layouts, and widths below head_dim. Tables are
+float32 whatever the model's dtype. Values are never turned.
 
 Shapes: B batch, T query length, N heads, H head_dim, R = rope_dim / 2 channel pairs.
 """
@@ -24,7 +24,7 @@ Rotation = tuple[Tensor, Tensor]  # cos_BTR, sin_BTR; B may be 1
 def rotary_frequencies(
     rope_dim: int, base: float, scaling: RopeScaling | None = None
 ) -> tuple[Float[Tensor, "R"], float]:
-    """Radians a position for each channel pair, in float64, and the factor YaRN multiplies cos and sin by (else 1).
+    """Radians a position for each channel pair, in float64, and what YaRN multiplies cos and sin by (else 1).
 
     Example: `rotary_frequencies(4, 100.0)` is `[1.0, 0.1]`: base^(-2r / rope_dim).
     """
@@ -42,7 +42,7 @@ def rotary_frequencies(
 
 
 def _llama3(frequency_R: Tensor, scaling: RopeScaling) -> Tensor:
-    """Short waves as they are, waves longer than the trained length stretched, a linear blend between (Llama 3.1)."""
+    """Waves turning often within the trained length stay, the longest stretch, a blend between (Llama 3.1)."""
     turns_R = scaling.original_max_len * frequency_R / (2 * math.pi)
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
     keep_R = ((turns_R - low) / (high - low)).clamp(0, 1)
@@ -50,7 +50,7 @@ def _llama3(frequency_R: Tensor, scaling: RopeScaling) -> Tensor:
 
 
 def _yarn(frequency_R: Tensor, rope_dim: int, base: float, scaling: RopeScaling) -> tuple[Tensor, float]:
-    """A blend linear in the channel between the pairs that turn beta_fast and beta_slow times (arXiv 2309.00071)."""
+    """A blend linear in the channel, from the pair turning beta_fast times to that turning beta_slow."""
 
     def pair_turning(turns: float) -> float:
         return rope_dim * math.log(scaling.original_max_len / (turns * 2 * math.pi)) / (2 * math.log(base))
@@ -79,6 +79,7 @@ class Rotary(FixedTables):
 
     def make_tables(self) -> dict[str, Tensor]:
         config = self.config
+        assert config.rope_dim is not None
         frequency_R, factor = rotary_frequencies(config.rope_dim, config.rope_base, config.rope_scaling)
         angle_PR = torch.arange(config.max_len, dtype=torch.float64)[:, None] * frequency_R
         return {"cos_PR": angle_PR.cos() * factor, "sin_PR": angle_PR.sin() * factor}

@@ -1,8 +1,9 @@
 """Fixed float32 tables that follow a module to any device and keep their precision in any dtype.
 
-`model.to(torch.bfloat16)` would round every buffer; a cosine rounded to 8 bits moves a token by whole positions.
-The tables here are made in float64 on the CPU, stored as float32, never saved, and made again whenever the module moves,
-so they are right after `.to()`, `.half()`, `to_empty()` and on every device alike. Leaves out learned tables.
+`model.to(torch.bfloat16)` would round every buffer, and an angle rounded to 8 bits is off by whole positions.
+The tables here are made in float64 on the CPU, stored as float32, never saved, and made again whenever the
+module moves, so they are right after `.to()`, `.half()`, `to_empty()`, and the same on every device. Leaves
+out learned tables.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 
 class FixedTables(nn.Module):
-    """Base of modules whose buffers are a pure function of their configuration: subclasses define `make_tables`."""
+    """Base of modules whose buffers follow from their configuration alone, as `make_tables` says."""
 
     def make_tables(self) -> dict[str, Tensor]:
         """The tables by name, on the CPU, in float64."""
