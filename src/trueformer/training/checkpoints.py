@@ -19,12 +19,13 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from trueformer.tokenization.protocol import Tokenizer
 from trueformer.training import manifest as files
 from trueformer.training.folders import (
     checkpoint_folders,
@@ -36,12 +37,6 @@ from trueformer.training.folders import (
 from trueformer.training.manifest import DamagedCheckpointError
 
 MARGIN = 4 << 20  # bytes to spare beyond the tensors: headers, JSON, block rounding, the metrics to come
-
-
-class Saves(Protocol):
-    """The part of a tokenizer that a checkpoint needs."""
-
-    def save(self, path: Path) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +58,7 @@ def save_checkpoint(
     optimizer_tensors: Mapping[str, Tensor],
     state: dict[str, Any],
     config: dict[str, Any],
-    tokenizer: Saves | None,
+    tokenizer: Tokenizer | None,
 ) -> Path:
     """Write the checkpoint `folder` (see `checkpoint_path`), whole or not at all; tied tensors once.
 
@@ -133,22 +128,23 @@ def latest_checkpoint(run_folder: Path, *, optimizer: bool = True) -> Checkpoint
         DamagedCheckpointError: there are checkpoints and none verifies.
         OSError: the disk or its permissions prevent looking.
     """
-    damage: dict[Path, str] = {}
+    damage: list[str] = []
+    tried: set[Path] = set()
     # Listed again after a failure: a run in progress may have saved a new one and removed what was listed.
-    while folders := [folder for folder in checkpoint_folders(run_folder) if folder not in damage]:
+    while folders := [folder for folder in checkpoint_folders(run_folder) if folder not in tried]:
         for folder in folders:
+            tried.add(folder)
             try:
                 checkpoint = load_checkpoint(folder, optimizer=optimizer)
             except DamagedCheckpointError as error:
-                damage[folder] = str(error)
+                damage += [str(error)] if folder.exists() else []
                 continue
-            for line in damage.values():
+            for line in damage:
                 warnings.warn(f"damaged checkpoint, going back to {folder.name}: {line}", stacklevel=2)
             return checkpoint
     if damage:
         raise DamagedCheckpointError(
-            f"{run_folder} has {len(damage)} checkpoints and none can be used; "
-            f"the newest: {next(iter(damage.values()))}. "
+            f"{run_folder} has {len(damage)} checkpoints and none can be used; the newest: {damage[0]}. "
             "Start again in another folder, or restore one from a copy."
         )
     return None

@@ -18,7 +18,7 @@ FILE = "gradients.jsonl"
 
 
 class GradientMonitor(Callback):
-    """Writes, on rank 0 and by parameter name, `gradients` and `weights` (L2 norms, unclipped) and `ratios`."""
+    """Writes on rank 0, by parameter name: `gradients` and `weights` (L2 norms, unclipped), `ratios`."""
 
     name = "gradients"
 

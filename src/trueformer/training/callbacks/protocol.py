@@ -17,7 +17,7 @@ Leaves out changing the model or the gradients: a callback watches.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -94,6 +94,7 @@ class Stop:
     failed: bool = False  # an exception is on its way
 
 
+@runtime_checkable
 class Callback(Protocol):
     """Inherit and override what is needed; hooks left alone do nothing."""
 

@@ -8,13 +8,14 @@ then on. Leaves out anything but numbers: figures, samples and checkpoints stay 
 import importlib
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from trueformer.training.callbacks.protocol import Callback, Evaluate, Start, Step, Stop
 
 logger = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Backend(Protocol):
     """One service: opened once, told numbers, closed."""
 
