@@ -7,7 +7,7 @@ construction, and the fast and plain backends read each other's. Leaves out clip
 that computes a gradient.
 """
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from trueformer.optim.precision import Precision
 Backend = Literal["fast", "plain"]
 
 
+@runtime_checkable
 class Rule(Protocol):
     """Moves float32 tensors in place; `slots` holds its state, one tensor a parameter, in their order."""
 
