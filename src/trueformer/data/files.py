@@ -1,9 +1,9 @@
 """Documents from files: .txt and .md, .jsonl with a "text" field, .parquet with a "text" column.
 
-A text file of up to `LONGEST` characters is one document. A longer one is cut into documents of about that size, at
-blank lines where it has them, else at line ends, else at spaces, so that one big file still gives a training and a
-validation split; joined, the documents are the file. White space alone is no document.
-Leaves out encodings other than UTF-8 (a byte-order mark is dropped) and the order of fields in a table.
+A text file of up to `LONGEST` characters is one document. A longer one is cut into documents of about that
+size, at blank lines where it has them, else at line ends, else at spaces, so that one big file still gives a
+training and a validation split; joined, the documents are the file. White space alone is no document. Leaves
+out encodings other than UTF-8 (a byte-order mark is dropped) and the order of fields in a table.
 """
 
 import json
@@ -19,7 +19,7 @@ def read_documents(files: Iterable[Path]) -> Iterator[str]:
     """The documents of `files`, in order.
 
     Raises:
-        ValueError: a file of another kind, or one that is not what its name says; names the file and the place.
+        ValueError: a file of another kind, or not what its name says; names the file and the place.
     """
     readers = {".jsonl": _jsonl, ".parquet": _parquet}
     for file in files:
@@ -29,7 +29,7 @@ def read_documents(files: Iterable[Path]) -> Iterator[str]:
 
 
 def cut(blocks: Iterable[str]) -> Iterator[str]:
-    """Cut a long text, given in blocks, into documents of at most `LONGEST` characters; joined, they are the text."""
+    """Cut a text, given in blocks, into documents of at most `LONGEST` characters; joined, the text again."""
     rest = ""
     for block in blocks:
         rest += block

@@ -1,11 +1,11 @@
-"""Tokens to batches of (inputs, targets): rows cut at every `seq_len`, targets the same tokens one step later.
+"""Tokens to batches of (inputs, targets): rows of `seq_len` tokens, targets the same tokens one step later.
 
-Training: the tokens are a ring. Each epoch starts at a place of its own on the ring, cuts it into rows from there and
-shuffles them; place and shuffle are a function of (seed, epoch), so (seed, epoch, cursor) is the whole state. The
-cursor counts rows over all ranks: a resumed run may have another number of ranks or rows a batch. Every row of an
-epoch is used once, and the fewer than `seq_len` tokens left over are others each epoch.
-Validation: rows in order from the first token, each token a target once, never shuffled, the last batch padded.
-Leaves out devices and prefetching: cutting a batch takes microseconds a row.
+Training: the tokens are a ring. Each epoch starts at a place of its own on the ring, cuts it into rows from
+there and shuffles them; place and shuffle are a function of (seed, epoch), so (seed, epoch, cursor) is the
+whole state. The cursor counts rows over all ranks: a resumed run may have another number of ranks or rows a
+batch. Every row of an epoch is used once, and the fewer than `seq_len` tokens left over are others each
+epoch. Validation: rows in order from the first token, each a target once, never shuffled, the last batch
+padded. Leaves out devices and prefetching: cutting a batch takes microseconds a row.
 
 Shapes: B rows, T seq_len.
 """
@@ -24,7 +24,7 @@ IGNORE = -100  # a target nothing is predicted for; what torch's cross-entropy i
 
 
 class Batch(NamedTuple):
-    """Rows of tokens and, for each, the token that follows; `document_BT` numbers the documents within a row."""
+    """Rows of tokens and, for each, the one that follows; `document_BT` numbers the documents of a row."""
 
     inputs_BT: Int[Tensor, "B T"]
     targets_BT: Int[Tensor, "B T"]  # int64, which cross-entropy asks for
@@ -52,11 +52,11 @@ class TrainLoader:
         _check_sizes(batch_size, seq_len, rank, world_size)
         self.n_rows = tokens.n_tokens // seq_len  # rows an epoch
         self._global_batch = batch_size * world_size
-        if self.n_rows < self._global_batch or tokens.n_tokens <= seq_len:
+        needed = max(self._global_batch * seq_len, seq_len + 1)
+        if tokens.n_tokens < needed:
             raise ValueError(
-                f"the training split has {tokens.n_tokens:,} tokens: expected at least "
-                f"{max(self._global_batch * seq_len, seq_len + 1):,} for one batch of {self._global_batch} rows of "
-                f"{seq_len} tokens; give more text, or lower seq_len or batch_size"
+                f"the training split has {tokens.n_tokens:,} tokens: expected at least {needed:,}, one batch "
+                f"of {self._global_batch} rows of {seq_len}; give more text, or lower seq_len or batch_size"
             )
         self._tokens, self._batch_size, self._seq_len = tokens, batch_size, seq_len
         self._rank, self._document_mask = rank, document_mask
@@ -119,8 +119,8 @@ def validation_batches(
 ) -> Iterator[Batch]:
     """All tokens but the first as targets, once each, in order; every rank gets equally many batches.
 
-    Rows and batches beyond the data hold BOS as inputs and IGNORE as targets, so that all have one shape and ranks stay
-    in step.
+    Rows and batches beyond the data hold BOS as inputs and IGNORE as targets, so that all have one shape and
+    ranks stay in step.
 
     Raises:
         ValueError: a size below 1, a rank outside the world, or fewer than two tokens.
@@ -128,8 +128,8 @@ def validation_batches(
     _check_sizes(batch_size, seq_len, rank, world_size)
     if tokens.n_tokens < 2:
         raise ValueError(
-            f"the validation split has {tokens.n_tokens} tokens: expected at least 2, one to read and one to predict; "
-            "give more text or a larger val_fraction"
+            f"the validation split has {tokens.n_tokens} tokens: expected at least 2, one to read and one to "
+            "predict; give more text or a larger val_fraction"
         )
     return _validation_batches(tokens, batch_size, seq_len, rank, world_size, document_mask)
 

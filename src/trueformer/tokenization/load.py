@@ -1,4 +1,4 @@
-"""Reading a `tokenizer.json`: one saved here, or a byte-level BPE with Hugging Face's `tokenizer_config.json`."""
+"""Reading a `tokenizer.json`: one saved here, or a byte-level BPE with its `tokenizer_config.json`."""
 
 import json
 from pathlib import Path
@@ -26,8 +26,8 @@ def load_tokenizer(path: str | Path) -> LibraryTokenizer:
     found: dict[str, Any] = roles(library) or _roles_of_config(file.with_name("tokenizer_config.json"))
     if "bos" not in found or "eos" not in found:
         raise ValueError(
-            f"{file} does not say which tokens are BOS and EOS: expected a file saved by trueformer, or bos_token "
-            "and eos_token in a tokenizer_config.json beside it; in Python: ByteBPE(library, bos=…, eos=…)"
+            f"{file} does not say which tokens are BOS and EOS: expected a file saved by trueformer, or "
+            "bos_token and eos_token in a tokenizer_config.json beside it, or ByteBPE(library, bos=…, eos=…)"
         )
     kind = CharTokenizer if type(library.decoder).__name__ == "Fuse" else ByteBPE
     return kind(library, **found, adds_bos=len(library.encode("").ids) > 0)

@@ -1,0 +1,33 @@
+"""A progress line for work measured in bytes."""
+
+import contextlib
+from collections.abc import Callable, Generator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+
+@contextlib.contextmanager
+def progress_line(about: str, total: int) -> Generator[Callable[[int], None]]:
+    """A live line on stderr, where that is a terminal: share, bytes, bytes a second and the time left.
+
+    Gives a function to tell of bytes done.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(about, total=total)
+        yield lambda n_bytes: progress.advance(task, n_bytes)
