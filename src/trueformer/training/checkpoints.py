@@ -70,17 +70,17 @@ def save_checkpoint(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder.parent)
-        model, model_aliases = _untied(model_tensors)
-        optimizer, optimizer_aliases = _untied(optimizer_tensors)
-        _check_space(folder.parent, sum(t.nbytes for t in (*model.values(), *optimizer.values())))
+        tensors = {files.MODEL: model_tensors, files.OPTIMIZER: optimizer_tensors}
+        aliases = {name: _aliases(group) for name, group in tensors.items()}
+        kept = {n: {k: t for k, t in group.items() if k not in aliases[n]} for n, group in tensors.items()}
+        _check_space(folder.parent, sum(t.nbytes for group in kept.values() for t in group.values()))
         with temporary_sibling(folder) as temporary:
-            _save_tensors(model, temporary / files.MODEL)
-            _save_tensors(optimizer, temporary / files.OPTIMIZER)
+            for name, group in kept.items():
+                _save_tensors(_on_their_own(group), temporary / name)
             files.write_json(temporary / files.STATE, state)
             files.write_json(temporary / files.CONFIG, config)
             if tokenizer is not None:
                 tokenizer.save(temporary / files.TOKENIZER)
-            aliases = {files.MODEL: model_aliases, files.OPTIMIZER: optimizer_aliases}
             files.write_manifest(temporary, aliases)
             move_into_place(temporary, folder)
     except OSError as error:
@@ -176,25 +176,29 @@ def _shape(tensor: Tensor) -> str:
     return "(" + ", ".join(map(str, tensor.shape)) + ")"
 
 
-def _untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors to write, each in memory of its own, and further names (alias → name) of those met twice."""
-    kept: dict[str, Tensor] = {}
-    aliases: dict[str, str] = {}
-    names: dict[tuple, str] = {}
-    storages: set[int] = set()
+def _aliases(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Further names of tensors met before under another: alias → first name."""
+    first: dict[tuple, str] = {}
+    aliases = {}
     for name, tensor in tensors.items():
-        tensor = tensor.detach()
         identity = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if tensor.numel() and names.setdefault(identity, name) != name:
-            aliases[name] = names[identity]
-            continue
-        tensor = tensor.cpu().contiguous()
+        if tensor.numel() and first.setdefault(identity, name) != name:
+            aliases[name] = first[identity]
+    return aliases
+
+
+def _on_their_own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, contiguous, each in memory of its own, as safetensors wants them."""
+    storages: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
         storage = tensor.untyped_storage()
         if storage.nbytes() != tensor.nbytes or storage.data_ptr() in storages:
-            tensor = tensor.clone()  # a view of something larger, or of something already kept
+            tensor = tensor.clone()  # a view of something larger, or of something already there
         storages.add(tensor.untyped_storage().data_ptr())
-        kept[name] = tensor
-    return kept, aliases
+        result[name] = tensor
+    return result
 
 
 def _check_space(folder: Path, tensor_bytes: int) -> None:

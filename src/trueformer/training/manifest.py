@@ -56,11 +56,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         DamagedCheckpointError: it is missing, not ours, changed, or names a file outside the folder.
     """
     manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if manifest.get("format") != FORMAT:
         raise DamagedCheckpointError(f"{folder / MANIFEST} is not a manifest of format {FORMAT!r}")
     digest = manifest.pop("sha256", None)
     if digest != _digest(manifest):
         raise DamagedCheckpointError(f"{folder / MANIFEST} is damaged: its own SHA-256 differs")
+    if not _well_formed(manifest):
+        raise DamagedCheckpointError(f"{folder / MANIFEST} lacks sizes, hashes or aliases")
     foreign = [name for name in manifest["files"] if name not in FILES]
     if foreign:
         raise DamagedCheckpointError(
@@ -95,20 +97,23 @@ def verify(folder: Path, files: dict[str, dict[str, Any]]) -> None:
             )
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file of at most `JSON_LIMIT` bytes.
+def read_json(path: Path) -> dict[str, Any]:
+    """Parse a JSON file of at most `JSON_LIMIT` bytes that holds one object.
 
     Raises:
-        DamagedCheckpointError: it is missing, too long, or not JSON.
+        DamagedCheckpointError: it is missing, too long, or no JSON object.
     """
     size = plain_file_size(path)
     if size > JSON_LIMIT:
         raise DamagedCheckpointError(f"{path} is {size} bytes long: expected at most {JSON_LIMIT}")
     try:
         with path.open("rb") as file:
-            return json.loads(file.read(JSON_LIMIT))
+            value = json.loads(file.read(JSON_LIMIT))
     except (ValueError, RecursionError) as error:
         raise DamagedCheckpointError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DamagedCheckpointError(f"{path} holds a {type(value).__name__}: expected an object")
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -134,6 +139,17 @@ def plain_file_size(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise DamagedCheckpointError(f"{path} is not a regular file")
     return status.st_size
+
+
+def _well_formed(manifest: dict[str, Any]) -> bool:
+    files, aliases = manifest.get("files"), manifest.get("aliases")
+    if not isinstance(files, dict) or not isinstance(aliases, dict):
+        return False
+    records = all(isinstance(f, dict) and {"size", "sha256"} <= f.keys() for f in files.values())
+    groups = all(
+        isinstance(a, dict) and all(isinstance(n, str) for n in a.values()) for a in aliases.values()
+    )
+    return records and groups
 
 
 def _digest(body: dict[str, Any]) -> str:

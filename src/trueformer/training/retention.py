@@ -31,12 +31,16 @@ def best_checkpoint(run_folder: Path) -> Path | None:
 
     Raises:
         DamagedCheckpointError: best.json is damaged, or the checkpoint it names is gone.
+        OSError: the disk or its permissions prevent looking.
     """
     path = run_folder / "checkpoints" / "best.json"
-    if not path.exists():
+    try:
+        path.lstat()
+        name = read_json(path).get("checkpoint")
+    except FileNotFoundError:
         return None
-    value = read_json(path)
-    name = value.get("checkpoint") if isinstance(value, dict) else None
+    except OSError as error:
+        raise OSError(error.errno, f"cannot look for checkpoints in {path}: {error.strerror}") from error
     if not isinstance(name, str) or not re.fullmatch(r"step-\d{8,}", name):
         raise DamagedCheckpointError(f"{path} names {name!r}: expected a checkpoint such as step-00000250")
     if not (path.parent / name).is_dir():
