@@ -1,6 +1,7 @@
 """A checkpoint comes back bit for bit, in one piece, with its tokenizer; other architectures are refused."""
 
 import ast
+import os
 import threading
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from trueformer.training.checkpoints import (
     save_checkpoint,
 )
 from trueformer.training.folders import checkpoint_path
+from trueformer.training.manifest import FILES, MANIFEST
 from trueformer.training.retention import prune
 
 DTYPES = [
@@ -123,6 +125,17 @@ def test_t15_the_tokenizer_travels_inside(tmp_path):
     again = load_tokenizer(found)
     assert again.fingerprint == tokenizer.fingerprint
     assert again.encode("zebra é") == tokenizer.encode("zebra é")
+
+
+def test_all_files_can_be_read_by_whom_the_umask_allows(tmp_path):
+    before = os.umask(0o027)
+    try:
+        path = save(tmp_path, 1, {"w": torch.ones(2)}, tokenizer=train_characters(["abc"]))
+    finally:
+        os.umask(before)
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in path.iterdir()} == dict.fromkeys(
+        [*FILES, MANIFEST], "0o640"
+    )
 
 
 def test_t25_the_folders_are_made(tmp_path):

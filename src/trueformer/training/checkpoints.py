@@ -75,9 +75,11 @@ def save_checkpoint(
         kept = {n: {k: t for k, t in group.items() if k not in aliases[n]} for n, group in tensors.items()}
         _check_space(folder.parent, sum(t.nbytes for group in kept.values() for t in group.values()))
         with temporary_sibling(folder) as temporary:
+            files.write_json(temporary / files.STATE, state)
             for name, group in kept.items():
                 _save_tensors(_on_their_own(group), temporary / name)
-            files.write_json(temporary / files.STATE, state)
+                # safetensors 0.8 makes files for their owner alone; these are for whom the others are for.
+                shutil.copymode(temporary / files.STATE, temporary / name)
             files.write_json(temporary / files.CONFIG, config)
             if tokenizer is not None:
                 tokenizer.save(temporary / files.TOKENIZER)
