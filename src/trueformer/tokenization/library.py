@@ -31,7 +31,8 @@ class LibraryTokenizer:
     `adds_bos`: other programs put BOS in front of a text; SmolLM2, for one, was trained without.
 
     Raises:
-        ValueError: a role names no token of the vocabulary, or ids do not stand for bytes or characters.
+        ValueError: a role names no token of the vocabulary or one that ordinary text makes too, or ids do not
+            stand for bytes or characters.
     """
 
     def __init__(
@@ -67,8 +68,18 @@ class LibraryTokenizer:
         self.vocab_size = len(self._pieces)
         if self.unk_id is not None:
             self._pieces[self.unk_id] = REPLACEMENT
+        self._refuse_reachable_roles()
         self._skipped = frozenset(self.special_ids.values()) - {self.unk_id}
         self.fingerprint = hashlib.sha256(library.to_str().encode()).hexdigest()
+
+    def _refuse_reachable_roles(self) -> None:
+        for role in {self.bos_id, self.eos_id, self.pad_id}:
+            name = self.library.id_to_token(role)
+            if role in self._as_text.encode(name, add_special_tokens=False).ids:
+                raise ValueError(
+                    f"a special token is {name!r}, which ordinary text makes too: expected one that nothing "
+                    "else makes; if it is for padding leave it out, and EOS pads"
+                )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"
