@@ -47,10 +47,10 @@ def joined_world() -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def summed(values: Sequence[float], world: World) -> list[float]:
+def summed(values: Sequence[int | float], world: World) -> list[float]:
     """Each value summed over all processes, in float64. Every process must call it at the same point."""
     if world.size == 1:
-        return list(values)
+        return [float(value) for value in values]
     numbers = torch.tensor(values, dtype=torch.float64)
     dist.all_reduce(numbers)
     return numbers.tolist()

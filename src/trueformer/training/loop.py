@@ -40,16 +40,11 @@ from trueformer.training.callbacks.protocol import (
 from trueformer.training.callbacks.protocol import (
     restore_state as restore_callbacks,
 )
-from trueformer.training.checkpoints import (
-    Checkpoint,
-    check_same_tensors,
-    checkpoint_folders,
-    checkpoint_path,
-    save_checkpoint,
-)
+from trueformer.training.checkpoints import Checkpoint, check_same_tensors, save_checkpoint
 from trueformer.training.config import RunConfig
 from trueformer.training.diagnosis import TrainingDiverged, diagnose, non_finite
 from trueformer.training.distributed import World, barrier, summed, wrap
+from trueformer.training.folders import checkpoint_folders, checkpoint_path
 from trueformer.training.objective import Objective
 from trueformer.training.precision import autocast
 from trueformer.training.randomness import deterministic_kernels, preserved_rng
@@ -81,6 +76,7 @@ class Trainer:
         self.progress = Progress()
         self.evaluation: EvalResult | None = None  # the latest
         self.loss = math.nan  # of the latest step
+        self.exit_code = 0  # 130 or 143 once a signal has ended `fit`
         self.model = model.to(device)
         self.optimizers = build_optimizer(self.model, config.optim, config.loop.backend)
         self._rows, self._micro_steps = micro_batching(config.loop, self.world)
@@ -107,17 +103,16 @@ class Trainer:
         Raises:
             TrainingDiverged: `max_bad_steps` in a row were not finite; the last checkpoint is untouched.
         """
-        reason = "failed"
         with stop_on_signals() as request, deterministic_kernels(self.device):
-            self._tell("on_start", self._start_event())
             try:
+                self._tell("on_start", self._start_event())
                 reason = self._run(request)
             except BaseException as error:
                 reason = f"{type(error).__name__}: {error}"
+                self._tell("on_stop", Stop(step=self.progress.step, reason=reason, failed=True))
                 raise
-            finally:
-                stop = Stop(step=self.progress.step, reason=reason)
-                self._tell("on_stop", stop)
+            stop = Stop(step=self.progress.step, reason=reason)
+            self._tell("on_stop", stop)
         self.exit_code = request.exit_code
         return stop
 
@@ -148,6 +143,7 @@ class Trainer:
             self._clip(grad_norm, norm)
             self.optimizers.step(lr_factor)
         self._count(tokens, good)
+        self.loss = loss
         seconds = time.perf_counter() - began
         return Step(
             step=self.progress.step,
@@ -176,16 +172,17 @@ class Trainer:
         return tokens, summed([loss_share], self.world)[0], norm, grad_norm
 
     def evaluate(self) -> EvalResult:
-        """Nats a token and bits a byte on the validation split; the model's mode and the randomness stay."""
+        """How well the validation split is predicted, over all processes; mode and randomness stay."""
         with preserved_rng(), autocast(self.config.loop, self.device):
             self.evaluation = evaluate(
                 self.model,
                 self.data.validation,
                 self.data.tokenizer,
-                batch_size=self._rows,
+                batch_size=self._rows * self._micro_steps,
                 seq_len=self.config.data.seq_len,
                 document_mask=self.config.data.document_mask,
                 max_batches=self.config.loop.eval_batches,
+                chunk=self.config.loop.loss_chunk,
                 world=self.world,
             )
         return self.evaluation
@@ -204,7 +201,7 @@ class Trainer:
             loader=self.loader.state_dict(),
             optimizer=scalars,
             callbacks=collect_state(self.callbacks),
-            data=self.data.train.fingerprint,
+            data=self._data_fingerprint(),
             world=self.world,
         )
         if self.world.is_main:
@@ -226,9 +223,9 @@ class Trainer:
         Raises:
             ValueError: it is of another architecture, optimizer or data; names the first difference.
         """
-        if checkpoint.state["data"] != self.data.train.fingerprint:
+        if checkpoint.state["data"] != self._data_fingerprint():
             raise ValueError(
-                f"{checkpoint.path} was trained on other tokens than this run's: the source or the tokenizer "
+                f"{checkpoint.path} was trained on other tokens than this run's: its source or tokenizer "
                 "has changed since; start a new run, or bring the old data back"
             )
         expected = self.model.state_dict()
@@ -238,6 +235,9 @@ class Trainer:
         self.loader.load_state_dict(checkpoint.state["loader"])
         restore_callbacks(self.callbacks, checkpoint.state["callbacks"])
         self.progress = restore_state(checkpoint.state, self.world)
+
+    def _data_fingerprint(self) -> str:
+        return f"{self.data.train.fingerprint} {self.data.validation.fingerprint}"
 
     def _loss_sum(self, batch: Batch) -> Float[Tensor, ""]:
         with autocast(self.config.loop, self.device):
@@ -270,7 +270,8 @@ class Trainer:
         lr = factor(self.config.schedule, self.progress.step - 1, self.config.loop.steps)
         raise TrainingDiverged(
             f"{bad} steps in a row had a non-finite loss or gradient (max_bad_steps = {limit}); "
-            f"the last good step was {self.progress.step - bad}, the rates stood at {lr:.3g} of their peak. Found: {found}. "
+            f"the last good step was {self.progress.step - bad}, the rates stood at {lr:.3g} of their peak. "
+            f"Found: {found}. "
             f"{f'Last good checkpoint: {kept[0]}' if kept else 'No checkpoint had been written'}. "
             "Usual remedies: lower rates, a longer warm-up, grad_clip = 1, precision = 'float32'."
         )

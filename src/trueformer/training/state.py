@@ -48,7 +48,7 @@ def capture_state(
 
 
 def environment(world: World) -> dict[str, Any]:
-    """What decides rounding beside the config: resumed under another, a run is sound but not bit-identical."""
+    """What decides rounding beside the config: resumed under another, a run is sound, not bit-identical."""
     return {
         "processes": world.size,
         "threads": torch.get_num_threads(),

@@ -1,0 +1,165 @@
+"""A whole run: prepare the data, build the model, resume or start, train, and leave a folder with everything in it.
+
+    result = train(config, Path("runs/first"))          # or: trueformer train --out runs/first
+
+Leaves out parsing and printing (`cli`), and the loop itself (`loop`).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from trueformer.data.shards import PreparedData, prepare
+from trueformer.evaluation.bits_per_byte import EvalResult
+from trueformer.models.config import DecoderConfig
+from trueformer.models.decoder import DecoderLM
+from trueformer.training.callbacks.checkpoint import KeepCheckpoints
+from trueformer.training.callbacks.early_stopping import EarlyStopping
+from trueformer.training.callbacks.figure import LossFigure
+from trueformer.training.callbacks.gradients import GradientMonitor
+from trueformer.training.callbacks.metrics import Metrics
+from trueformer.training.callbacks.progress import Progress
+from trueformer.training.callbacks.protocol import Callback
+from trueformer.training.callbacks.sample import Sample
+from trueformer.training.callbacks.trackers import make_tracker
+from trueformer.training.checkpoints import Checkpoint
+from trueformer.training.config import LoopConfig, RunConfig
+from trueformer.training.distributed import World, joined_world, main_first
+from trueformer.training.loop import Trainer
+from trueformer.training.precision import compile_pays, parameter_dtype, resolve_device
+from trueformer.training.randomness import seed_everything
+from trueformer.training.run_folder import check_claim, check_resumable, clear, describe_run, find_checkpoint
+from trueformer.training.sampler import Sampler
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunResult:
+    """How a run ended."""
+
+    folder: Path
+    step: int
+    reason: str  # "finished", a signal's name, or what a callback said
+    exit_code: int  # 0, or 130/143 after SIGINT/SIGTERM
+    loss: float  # of the last training step, nats a token; NaN if none was taken
+    evaluation: EvalResult | None  # the latest; None if a signal came before the first
+    sample: str | None  # what the model wrote last
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool | Path = False,
+    overwrite: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> RunResult:
+    """Train `config` into the folder `out`, in every process torchrun started; `callbacks` come after the usual.
+
+    `resume` goes on with the run in `out`; given a run or checkpoint folder, with a copy of that in a new
+    `out`.
+
+    Raises:
+        ValueError: `out` is in use; the config contradicts itself, the data or what is resumed; nothing is
+        trained. TrainingDiverged: losses stayed non-finite.
+    """
+    with joined_world() as world:
+        device = resolve_device(config.loop.device, world.local_rank)
+        with main_first(world):
+            if world.is_main:
+                check_claim(out, resume=resume is True, overwrite=overwrite)
+            data = prepare(config.data)
+        checkpoint = find_checkpoint(out if resume is True else resume) if resume else None
+        config = _resolved(config, checkpoint, device)
+        if checkpoint is not None:
+            check_resumable(config, checkpoint)
+        trainer, sampler = _build(config, data, out, device, world, callbacks)
+        if checkpoint is not None:
+            trainer.load(checkpoint)
+        if world.is_main:
+            if resume is not True:
+                clear(out)
+            describe_run(out, config, data.tokenizer)
+        stop = trainer.fit()
+        evaluation = trainer.evaluation
+        if evaluation is None and stop.reason == "finished":  # resumed where nothing was left to do
+            evaluation = trainer.evaluate()
+    return RunResult(
+        folder=out,
+        step=stop.step,
+        reason=stop.reason,
+        exit_code=trainer.exit_code,
+        loss=trainer.loss,
+        evaluation=evaluation,
+        sample=sampler.last,
+    )
+
+
+def build_model(config: DecoderConfig, loop: LoopConfig) -> DecoderLM:
+    """A freshly initialised model with the loop's backend and parameter precision; rotary tables stay float32."""
+    model = DecoderLM(config, backend=loop.backend)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(parameter_dtype(loop))
+    return model
+
+
+def _build(
+    config: RunConfig,
+    data: PreparedData,
+    out: Path,
+    device: torch.device,
+    world: World,
+    callbacks: Sequence[Callback],
+) -> tuple[Trainer, Sampler]:
+    check_vocabulary(config.model, data)
+    seed_everything(config.loop.seed)
+    model = build_model(config.model, config.loop)
+    if world.rank:
+        seed_everything(config.loop.seed + world.rank)  # the same weights everywhere, dropout of its own
+    sampler = Sampler(model, data.tokenizer, config.loop)
+    everyone = [*standard_callbacks(config.loop, sampler), *callbacks]
+    return Trainer(config, model, data, out, device=device, world=world, callbacks=everyone), sampler
+
+
+def check_vocabulary(model: DecoderConfig, data: PreparedData) -> None:
+    """Raise ValueError unless the model has one embedding for each of the tokenizer's ids, no more, no fewer."""
+    size = data.tokenizer.vocab_size
+    if model.vocab_size != size:
+        raise ValueError(
+            f"the model's vocab_size is {model.vocab_size}, the tokenizer has {size} ids: set vocab_size = {size} "
+            "(ids beyond the model's would have no embedding, embeddings beyond the tokenizer's would never train)"
+        )
+
+
+def standard_callbacks(loop: LoopConfig, sampler: Sampler) -> list[Callback]:
+    """What a run tells and keeps, as the loop's configuration asks."""
+    callbacks: list[Callback] = [
+        Progress(),
+        Metrics(),
+        LossFigure(),
+        KeepCheckpoints(every=loop.checkpoint_every, keep_last=loop.keep_last),
+        Sample(sampler, every=loop.sample_every),
+    ]
+    if loop.patience is not None:
+        callbacks.append(EarlyStopping(patience=loop.patience))
+    if loop.watch_gradients:
+        callbacks.append(GradientMonitor(every=loop.watch_gradients))
+    return callbacks + [make_tracker(name) for name in loop.track]
+
+
+def _resolved(config: RunConfig, checkpoint: Checkpoint | None, device: torch.device) -> RunConfig:
+    """The config with `compile` decided: as it was when resuming, else by whether it pays."""
+    if config.loop.compile is not None:
+        return config
+    if checkpoint is not None:
+        compiled = bool(checkpoint.config["loop"]["compile"])
+    else:
+        compiled = compile_pays(config.loop, training_flops(config), device)
+    return dataclasses.replace(config, loop=dataclasses.replace(config.loop, compile=compiled))
+
+
+def training_flops(config: RunConfig) -> float:
+    """Estimated FLOPs of the whole run."""
+    ...
