@@ -33,20 +33,22 @@ def cut(blocks: Iterable[str]) -> Iterator[str]:
     rest = ""
     for block in blocks:
         rest += block
-        while len(rest) > LONGEST:
-            end = _end(rest)
-            yield rest[:end]
-            rest = rest[end:]
+        start = 0
+        while len(rest) - start > LONGEST:
+            end = _end(rest, start)
+            yield rest[start:end]
+            start = end
+        rest = rest[start:]
     yield rest
 
 
-def _end(text: str) -> int:
-    """Where to cut: after the last good break in the second half of the first `LONGEST` characters."""
+def _end(text: str, start: int) -> int:
+    """Where to cut: after the last good break in the second half of the next `LONGEST` characters."""
     for mark in BREAKS:
-        found = text.rfind(mark, LONGEST // 2, LONGEST)
+        found = text.rfind(mark, start + LONGEST // 2, start + LONGEST)
         if found >= 0:
             return found + len(mark)
-    return LONGEST
+    return start + LONGEST
 
 
 def _text(file: Path) -> Iterator[str]:

@@ -78,10 +78,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     file = folder / "manifest.json"
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-        shards = [shard for name in SPLITS for shard in manifest["splits"][name]["shards"]]
-        expected = {shard["file"]: shard["bytes"] for shard in shards}
+        parts = [manifest["splits"][name] for name in SPLITS]
+        expected = {shard["file"]: shard["bytes"] for part in parts for shard in part["shards"]}
+        absent = {"tokenizer", "bos_id", "dtype"} - set(manifest)
+        absent.update(*({"documents", "tokens", "bytes", "unknown"} - set(part) for part in parts))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedShards(f"{file} is missing or malformed ({error!r})") from error
+    if absent:
+        raise DamagedShards(f"{file} is malformed: it lacks {', '.join(sorted(absent))}")
     for name, size in expected.items():
         found = (folder / name).stat().st_size if (folder / name).is_file() else None
         if found != size:
