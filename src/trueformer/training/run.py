@@ -1,4 +1,4 @@
-"""A whole run: prepare the data, build the model, resume or start, train, and leave a folder with everything in it.
+"""A whole run: prepare the data, build the model, resume or start, train, leave a folder with everything.
 
     result = train(config, Path("runs/first"))          # or: trueformer train --out runs/first
 
@@ -56,7 +56,7 @@ def train(
     overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> RunResult:
-    """Train `config` into the folder `out`, in every process torchrun started; `callbacks` come after the usual.
+    """Train `config` into the folder `out`; `callbacks` come after the usual ones.
 
     `resume` goes on with the run in `out`; given a run or checkpoint folder, with a copy of that in a new
     `out`.
@@ -98,7 +98,7 @@ def train(
 
 
 def build_model(config: DecoderConfig, loop: LoopConfig) -> DecoderLM:
-    """A freshly initialised model with the loop's backend and parameter precision; rotary tables stay float32."""
+    """A fresh model with the loop's backend and parameter precision; rotary tables stay float32."""
     model = DecoderLM(config, backend=loop.backend)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(parameter_dtype(loop))
@@ -124,12 +124,12 @@ def _build(
 
 
 def check_vocabulary(model: DecoderConfig, data: PreparedData) -> None:
-    """Raise ValueError unless the model has one embedding for each of the tokenizer's ids, no more, no fewer."""
+    """Raise ValueError unless the model has exactly one embedding for each of the tokenizer's ids."""
     size = data.tokenizer.vocab_size
     if model.vocab_size != size:
         raise ValueError(
-            f"the model's vocab_size is {model.vocab_size}, the tokenizer has {size} ids: set vocab_size = {size} "
-            "(ids beyond the model's would have no embedding, embeddings beyond the tokenizer's would never train)"
+            f"the model's vocab_size is {model.vocab_size}, the tokenizer has {size} ids: set vocab_size = "
+            f"{size} (ids beyond the model's have no embedding, others never train)"
         )
 
 
@@ -161,5 +161,7 @@ def _resolved(config: RunConfig, checkpoint: Checkpoint | None, device: torch.de
 
 
 def training_flops(config: RunConfig) -> float:
-    """Estimated FLOPs of the whole run."""
-    ...
+    """About how many FLOPs the whole run takes: six a parameter and token (Kaplan et al. 2020)."""
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in DecoderLM(config.model).parameters())
+    return 6.0 * parameters * config.loop.steps * config.loop.batch_size * config.data.seq_len

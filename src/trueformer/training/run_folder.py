@@ -87,7 +87,7 @@ def check_claim(folder: Path, *, resume: bool, overwrite: bool) -> None:
         foreign = sorted(p.name for p in folder.iterdir() if not _is_ours(p))
         if foreign:
             raise ValueError(
-                f"{folder} holds {foreign[0]!r}, which no run writes: it is not overwritten; move that elsewhere"
+                f"{folder} holds {foreign[0]!r}, which no run writes: move it elsewhere first"
             )
 
 
@@ -116,7 +116,7 @@ def describe_run(folder: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
 
 
 def find_checkpoint(source: Path) -> Checkpoint | None:
-    """The checkpoint at `source`, or the newest of the run there; None, with a warning, if it has none yet."""
+    """The checkpoint at `source`, or the newest of the run there; warns and gives None if it has none yet."""
     if (source / "manifest.json").exists():
         return load_checkpoint(source)
     checkpoint = latest_checkpoint(source)
@@ -126,7 +126,7 @@ def find_checkpoint(source: Path) -> Checkpoint | None:
 
 
 def check_resumable(config: RunConfig, checkpoint: Checkpoint) -> None:
-    """Whether `config` may go on from the checkpoint; warns where the numbers will differ from a straight run's.
+    """Whether `config` may go on from the checkpoint; warns where its numbers will not be a straight run's.
 
     `FREE` fields may change. A new number of steps moves the horizon of the schedule: from here on the
     rates are those the new schedule has at this step.
@@ -143,11 +143,11 @@ def check_resumable(config: RunConfig, checkpoint: Checkpoint) -> None:
         listed = "; ".join(f"{name} was {was!r}, now {now!r}" for name, (was, now) in refused.items())
         raise ValueError(
             f"{checkpoint.path} cannot be resumed with this config: {listed}. "
-            f"Keep them as they were, or start a new run. What may change: {', '.join(sorted(FREE | ROUNDING))}"
+            f"Keep them, or start a new run. What may change: {', '.join(sorted(FREE | ROUNDING))}"
         )
     if config.loop.steps < step:
         raise ValueError(
-            f"{checkpoint.path} has taken {step} steps already: expected steps ≥ {step}, got {config.loop.steps}"
+            f"steps is {config.loop.steps}: expected at least the {step} that {checkpoint.path} has taken"
         )
     rounding = sorted(changed.keys() & ROUNDING)
     if rounding:
@@ -158,8 +158,8 @@ def check_resumable(config: RunConfig, checkpoint: Checkpoint) -> None:
     if old.loop.steps != config.loop.steps:
         was, now = (factor(c.schedule, step, c.loop.steps) for c in (old, config))
         warnings.warn(
-            f"steps changed from {old.loop.steps} to {config.loop.steps}: the schedule now ends there, and the rates "
-            f"at this step go from {was:.3g} to {now:.3g} of their peak",
+            f"steps changed from {old.loop.steps} to {config.loop.steps}: the schedule now ends there, and "
+            f"the rates at this step go from {was:.3g} to {now:.3g} of their peak",
             stacklevel=2,
         )
 
