@@ -5,9 +5,11 @@ Leaves out where the tensors come from.
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from trueformer.models.config import DecoderConfig
 from trueformer.models.convert.names import Place, places, their_shapes, to_ours
@@ -36,17 +38,34 @@ def expected_shapes(config: DecoderConfig, n_tensors: int, where: str) -> dict[s
         config = dataclasses.replace(
             config, max_len=1
         )  # tables would be made even without the memory for weights
-    with torch.device("meta"):
-        return parameter_shapes(DecoderLM(config))
+    return parameter_shapes(_outline(config, "fast"))
+
+
+def _outline(config: DecoderConfig, backend: Backend) -> DecoderLM:
+    """The model without memory for its weights."""
+    with torch.device("meta"), _Undrawn():
+        return DecoderLM(config, backend=backend)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the drawing of random weights, which on the meta device would import the whole compiler."""
+
+    DRAWS = ("normal_", "uniform_", "kaiming_uniform_")
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self.DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def build(
     config: DecoderConfig, read: Callable[[str], Tensor], *, dtype: torch.dtype, backend: Backend
 ) -> DecoderLM:
     """A model in evaluation mode with `read(our name)` in every parameter, never initialised at random."""
-    with torch.device("meta"):
-        model = DecoderLM(config, backend=backend)
-    model = model.to_empty(device="cpu").to(dtype).eval()
+    model = _outline(config, backend).to_empty(device="cpu").to(dtype).eval()
     fill(model, read)
     return model
 

@@ -66,7 +66,7 @@ def architecture_of(config: DecoderConfig) -> Architecture:
 def _refuse(name: Architecture, config: DecoderConfig, field: str, expected: str) -> None:
     raise ValueError(
         f"this model cannot be exported as {_CLASSES[name]}: {field} is {getattr(config, field)!r}, "
-        f"and a stock {name} needs {expected}. Keep it as a checkpoint of ours, or train one with that setting"
+        f"and a stock {name} needs {expected}. Keep it as a checkpoint of ours, or train one with it"
     )
 
 
@@ -170,7 +170,7 @@ def _from_gpt2(values: dict[str, Any], where: str) -> dict[str, Any]:
         add_cross_attention=False,
     )
     activation = values.get("activation_function", "gelu_new")
-    if activation not in _GELU:
+    if not isinstance(activation, str) or activation not in _GELU:
         raise ValueError(
             f"{where}: activation_function is {activation!r}, expected one of {', '.join(_GELU)}"
         )
@@ -235,21 +235,25 @@ def _rotary(values: dict[str, Any], where: str) -> tuple[Any, dict[str, Any] | N
     return base, scaling | {name: rope[name] for name in _BLEND[kind] if rope.get(name) is not None}
 
 
-def _window(values: dict[str, Any], where: str) -> int | None:
+def _window(values: dict[str, Any], where: str) -> Any:
     """The sliding window, which for us is one for all layers."""
     if not values.get("use_sliding_window") or values.get("sliding_window") is None:
         return None
-    kinds = values.get("layer_types")
-    if kinds is None:
-        layers, first = _need(values, "num_hidden_layers", where), values.get("max_window_layers", 28)
+    kinds, first = values.get("layer_types"), values.get("max_window_layers", 28)
+    if kinds is None and isinstance(first, int):
+        layers = _need(values, "num_hidden_layers", where)
         kinds = ["full_attention"] * (first > 0) + ["sliding_attention"] * (first < layers)
+    if not isinstance(kinds, list):
+        raise ValueError(
+            f"{where}: layer_types is {kinds!r} and max_window_layers {first!r}, expected a list or a number"
+        )
     if all(kind == "full_attention" for kind in kinds):
         return None
     if any(kind != "sliding_attention" for kind in kinds):
         raise ValueError(
             f"{where}: some layers slide and some do not (layer_types), expected one kind in all"
         )
-    return values["sliding_window"]
+    return _need(values, "sliding_window", where)
 
 
 def _need(values: dict[str, Any], key: str, where: str) -> Any:

@@ -87,7 +87,7 @@ def _gpt2(need: "_Needed") -> dict[str, Any]:
 
 
 def _llama(file: GGUFFile, need: "_Needed", kind: str) -> dict[str, Any]:
-    base = need("rope.freq_base", 10_000.0)
+    base = float(need("rope.freq_base", 10_000.0))
     width = need("attention.key_length", 0) or need("rope.dimension_count", 0)
     return {
         "n_kv_heads": need("attention.head_count_kv", need("attention.head_count")),
@@ -117,8 +117,11 @@ def _scaling(file: GGUFFile, need: "_Needed", base: float) -> dict[str, Any] | N
 
 def _llama3_scaling(file: GGUFFile, base: float) -> dict[str, Any]:
     """The scaling whose divisors these are: its largest is the factor, and the rest must then follow."""
-    if len(file.tensors[ROPE_FACTORS].shape) != 1:
-        raise ValueError(f"{file.path}: {ROPE_FACTORS} is not a list, expected a divisor for each frequency")
+    shape = file.tensors[ROPE_FACTORS].shape
+    if len(shape) != 1 or not shape[0]:
+        raise ValueError(
+            f"{file.path}: {ROPE_FACTORS} is {list(shape)}, expected a divisor for each frequency"
+        )
     divisors = file.read(ROPE_FACTORS)
     factor, width = divisors.max().item(), 2 * divisors.numel()
     scaling = RopeScaling(kind="llama3", factor=factor, original_max_len=LLAMA3_LENGTH)

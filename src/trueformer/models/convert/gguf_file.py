@@ -49,7 +49,7 @@ class GGUFFile:
         self.path = path
         if path.stat().st_size < 24:
             raise ValueError(f"{path} has {path.stat().st_size} bytes: expected a GGUF file")
-        self._data = np.memmap(path, dtype=np.uint8, mode="r")
+        self._data = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)  # slices faster as what it is
         cursor = _Cursor(self._data, path)
         magic, version = cursor.take(4).tobytes(), cursor.number("I")
         if magic != b"GGUF" or version not in (2, 3):
@@ -90,6 +90,8 @@ class GGUFFile:
             if name in tensors:
                 raise ValueError(f"{self.path} holds tensor {name!r} twice")
             tensors[name] = info
+        if sum(info.n_bytes for info in tensors.values()) > len(self._data):
+            raise ValueError(f"{self.path}: its tensors overlap, so that they are larger than the file")
         return tensors
 
     def _place(self, name: str, shape: tuple[int, ...], kind: int, start: int) -> TensorInfo:
@@ -117,9 +119,12 @@ class GGUFFile:
         quants, constants = _gguf()
         info = self.tensors[name]
         raw = self._data[info.start : info.start + info.n_bytes]
-        rows = np.ascontiguousarray(raw).reshape(*info.shape[:-1], -1)
+        rows = raw.reshape(*info.shape[:-1], -1)
         values = quants.dequantize(rows, constants.GGMLQuantizationType[info.kind])
-        return torch.from_numpy(np.array(values, dtype=np.float32)).reshape(info.shape)
+        values = (
+            values if values.flags.writeable else values.copy()
+        )  # float32 comes as the mapped file itself
+        return torch.from_numpy(values).reshape(info.shape)
 
 
 def _gguf() -> tuple[Any, Any]:
