@@ -112,7 +112,7 @@ def evaluate(
 
 def _sums(
     model: DecoderLM, batch: Batch, bytes_V: Tensor, device: torch.device, chunk: int
-) -> tuple[float, ...]:
+) -> tuple[int | float, ...]:
     """A batch's part of each field of EvalResult, in their order."""
     documents = batch.document_BT.to(device) if batch.document_BT is not None else None
     hidden = model.hidden(batch.inputs_BT.to(device), document_BT=documents)
