@@ -72,9 +72,15 @@ def draw_losses(records: list[dict[str, Any]], path: Path) -> None:
 
 
 def _decorate(axes: Any, tokens_per_step: float) -> None:
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss (nats per token)")
     axes.set_xlim(left=0)
+    axes.set_yscale("log")  # the fall at the start would otherwise take most of the height
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper right")
@@ -100,10 +106,9 @@ def _columns(records: list[dict[str, Any]], event: str, what: str) -> np.ndarray
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Exponential average over about a fiftieth of the curve, without bias at its start."""
-    keep = 1 - 1 / max(1, len(values) / 50)
-    total, weight, smooth = 0.0, 0.0, np.empty_like(values)
-    for i, value in enumerate(values):
-        total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
-        smooth[i] = total / weight
+    """Exponential average over a fiftieth of the curve; over less where it falls steeply, at its start."""
+    smooth = values.copy()
+    for i in range(1, len(values)):
+        span = 1 + min(i / 10, len(values) / 50)
+        smooth[i] = smooth[i - 1] + (values[i] - smooth[i - 1]) / span
     return smooth

@@ -31,7 +31,8 @@ class JsonLines:
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """All records of `path`, in order; warns about lines that are no record, with their numbers."""
-    lines = path.read_bytes().splitlines()
+    lines = path.read_bytes().split(b"\n")
+    lines = lines if lines[-1] else lines[:-1]
     records = [_record(line) for line in lines]
     bad = [number for number, record in enumerate(records, 1) if record is None]
     if bad:
@@ -70,4 +71,6 @@ def _record(line: bytes) -> dict[str, Any] | None:
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,6 +4,7 @@ Leaves out files: see `metrics.py`.
 """
 
 import time
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -61,7 +62,7 @@ class Progress(Callback):
             self._bar.update(self._bar.task_ids[0], completed=event.step, numbers=numbers)
         elif self._due(event):
             self._spoke = time.monotonic()
-            left = time.strftime("%H:%M:%S", time.gmtime((event.steps - event.step) * event.seconds))
+            left = timedelta(seconds=round((event.steps - event.step) * event.seconds))
             self.console.print(
                 f"step {event.step}/{event.steps} · {numbers} · {left} left", highlight=False, soft_wrap=True
             )
