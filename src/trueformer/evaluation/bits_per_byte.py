@@ -74,9 +74,9 @@ def evaluate(
 ) -> EvalResult:
     """How well `model` predicts `tokens`, over all processes of `world`, each of which must call this.
 
-    The model is in evaluation mode meanwhile and then in the mode it was in. Runs where the weights are, in
-    the precision of the autocast around the call. `max_batches` stops after that many batches of
-    `batch_size` rows.
+    The model is in evaluation mode meanwhile, and then each part in the mode it was in. Runs where the
+    weights are, in the precision of the autocast around the call. `max_batches` stops after that many
+    batches of `batch_size` rows.
 
     Raises:
         ValueError: sizes that cannot work, or a tokenizer of another vocabulary than the model's.
@@ -95,13 +95,14 @@ def evaluate(
     )
     device = model.head_weight.device
     bytes_V = torch.from_numpy(tokenizer.token_bytes())
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         wanted = itertools.islice(batches, max_batches)
         sums = [_sums(model, batch, bytes_V, device, chunk) for batch in wanted]
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
     nats, squared, n_tokens, byte_nats, n_bytes = summed(
         [sum(column) for column in zip(*sums, strict=True)], world
     )

@@ -1,6 +1,7 @@
 """Reading a `tokenizer.json`: one saved here, or a byte-level BPE with its `tokenizer_config.json`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from trueformer.tokenization.library import LibraryTokenizer, roles
 SIZE_LIMIT = 128 * 2**20  # bytes; the largest in use (Gemma's, 262,144 tokens) has 35 MB
 
 
-def load_tokenizer(path: str | Path) -> LibraryTokenizer:
+def load_tokenizer(path: str | Path, *, otherwise: Mapping[str, int] | None = None) -> LibraryTokenizer:
     """The tokenizer of a `tokenizer.json`, or of the folder that holds one.
+
+    `otherwise` gives the ids of roles that the files do not name, as GPT-2's do not: {"eos": 50256}.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -23,7 +26,10 @@ def load_tokenizer(path: str | Path) -> LibraryTokenizer:
     path = Path(path)
     file = path / "tokenizer.json" if path.is_dir() else path
     library = _read(file)
-    found: dict[str, Any] = roles(library) or _roles_of_config(file.with_name("tokenizer_config.json"))
+    named: dict[str, Any] = roles(library) or _roles_of_config(file.with_name("tokenizer_config.json"))
+    found = {**(otherwise or {}), **named}
+    if "eos" in found:
+        found.setdefault("bos", found["eos"])  # Qwen has no BOS: a document starts after the last one's end
     if "bos" not in found or "eos" not in found:
         raise ValueError(
             f"{file} does not say which tokens are BOS and EOS: expected a file saved by trueformer, or "
@@ -51,9 +57,17 @@ def _roles_of_config(file: Path) -> dict[str, str]:
         return {}
     if file.stat().st_size > SIZE_LIMIT:
         raise ValueError(f"{file} has {file.stat().st_size:,} bytes: expected at most {SIZE_LIMIT:,} bytes")
-    config = json.loads(file.read_text(encoding="utf-8"))
-    tokens = {role: config.get(f"{role}_token") for role in ("bos", "eos", "pad")}
-    named = {role: t["content"] if isinstance(t, dict) else t for role, t in tokens.items() if t is not None}
-    if "eos" in named:
-        named.setdefault("bos", named["eos"])  # Qwen has no BOS: a document starts after the last one's end
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} holds a {type(config).__name__}: expected an object with named values")
+    named = {}
+    for role in ("bos", "eos", "pad"):
+        token = config.get(f"{role}_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        if token is not None and not isinstance(token, str):
+            raise ValueError(f"{file}: {role}_token is {token!r}, expected the text of a token")
+        named |= {} if token is None else {role: token}
     return named
