@@ -115,18 +115,20 @@ def _of_run(run: Path) -> Checkpoint:
 
 def _from_checkpoint(checkpoint: Checkpoint, dtype: torch.dtype | None, backend: Backend) -> LoadedModel:
     where = str(checkpoint.path)
-    if not isinstance(checkpoint.config, dict) or "model" not in checkpoint.config:
+    values = checkpoint.config.get("model") if isinstance(checkpoint.config, dict) else None
+    if not isinstance(values, dict):
         raise ValueError(f"{where}/config.json has no part 'model': expected the configuration of a run")
-    config = from_dict(DecoderConfig, checkpoint.config["model"], f"{where}/config.json: model")
+    config = from_dict(DecoderConfig, values, f"{where}/config.json: model")
     tensors = checkpoint.model_tensors
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     check_names_and_shapes(expected_shapes(config, len(found), where), found, where)
     tokenizer = None if checkpoint.tokenizer_path is None else load_tokenizer(checkpoint.tokenizer_path)
     check_tokenizer(tokenizer, config, where)
+    template = checkpoint.state.get("chat_template") if isinstance(checkpoint.state, dict) else None
     return LoadedModel(
         model=build(config, tensors.__getitem__, dtype=dtype or torch.float32, backend=backend),
         tokenizer=tokenizer,
         config=config,
         source=where,
-        chat_template=checkpoint.state.get("chat_template"),
+        chat_template=template if isinstance(template, str) else None,
     )

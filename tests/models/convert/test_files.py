@@ -69,11 +69,13 @@ def test_r3_pickled_weights_are_refused_and_never_opened(tmp_path: Path) -> None
 
 
 def test_an_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"holds no model\.safetensors and no model\.safetensors\.index\.json"
+    with (
+        pytest.raises(
+            ValueError, match=r"holds no model\.safetensors and no model\.safetensors\.index\.json"
+        ),
+        open_safetensors(tmp_path),
     ):
-        with open_safetensors(tmp_path):
-            pass
+        pass
 
 
 def damaged(whole: bytes) -> dict[str, bytes]:

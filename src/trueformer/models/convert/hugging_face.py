@@ -56,7 +56,9 @@ def import_hugging_face(
             dtype=dtype or torch.float32,
             backend=backend,
         )
-    tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").exists() else None
+    tokenizer = None
+    if (folder / "tokenizer.json").exists():
+        tokenizer = load_tokenizer(folder, otherwise=_special_ids(values))
     check_tokenizer(tokenizer, config, str(folder))
     template = _chat_template(folder)
     return LoadedModel(
@@ -89,6 +91,13 @@ def check_tokenizer(tokenizer: Tokenizer | None, config: DecoderConfig, where: s
             f"{where}: the tokenizer has {tokenizer.vocab_size} tokens and the model embeds "
             f"{config.vocab_size}: expected the tokenizer the model was trained with"
         )
+
+
+def _special_ids(values: dict[str, Any]) -> dict[str, int]:
+    """What config.json says of BOS, EOS and PAD, for tokenizers that do not say, such as GPT-2's."""
+    ids = {role: values.get(f"{role}_token_id") for role in ("bos", "eos", "pad")}
+    firsts = {role: found[0] if isinstance(found, list) and found else found for role, found in ids.items()}
+    return {role: token for role, token in firsts.items() if type(token) is int}
 
 
 def _chat_template(folder: Path) -> str | None:
