@@ -1,5 +1,7 @@
 """AdamW on lists of tensors: torch's fused kernel, with the state in our hands, to be saved by name."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
@@ -10,7 +12,7 @@ from trueformer.optim.config import OptimConfig
 class FusedAdamW:
     """The update rule of AdamW for a list of parameters."""
 
-    def __init__(self, parameters: list[Tensor], config: OptimConfig) -> None:
+    def __init__(self, parameters: Sequence[Tensor], config: OptimConfig) -> None:
         self._config = config
         self.slots = {
             slot: [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
@@ -18,13 +20,13 @@ class FusedAdamW:
         }
 
     def update(
-        self, parameters: list[Tensor], gradients: list[Tensor], *, lr: float, decay: float, step: int
+        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], *, lr: float, decay: float, step: int
     ) -> None:
         """Move every float32 parameter by one step; `step` counts from 1."""
         device = parameters[0].device
         adamw(
-            parameters,
-            gradients,
+            list(parameters),
+            list(gradients),
             self.slots["mean"],
             self.slots["square"],
             [],

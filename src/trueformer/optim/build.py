@@ -7,6 +7,7 @@ construction, and the fast and plain backends read each other's. Leaves out clip
 that computes a gradient.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -29,7 +30,7 @@ class Rule(Protocol):
     slots: dict[str, list[Tensor]]
 
     def update(
-        self, parameters: list[Tensor], gradients: list[Tensor], *, lr: float, decay: float, step: int
+        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], *, lr: float, decay: float, step: int
     ) -> None: ...
 
 
@@ -60,12 +61,12 @@ class Group:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that must be saved, by parameter name and slot, as views of the live state."""
-        slots = self.rule.slots | self.precision.slots
-        return {
+        live = {
             f"{name}.{slot}": tensor
-            for slot, tensors in slots.items()
+            for slot, tensors in self.rule.slots.items()
             for name, tensor in zip(self.names, tensors, strict=True)
         }
+        return live | {f"{self.names[i]}.rest": rest for i, rest in self.precision.rests.items()}
 
 
 class Optimizers:
@@ -108,7 +109,7 @@ class Optimizers:
         """Restore what `state_dict` gave, all or nothing.
 
         Raises:
-            ValueError: another optimizer, a missing or unknown tensor, another shape or dtype; names the first.
+            ValueError: another optimizer, a tensor missing, unknown, or of another shape or dtype; names it.
         """
         if scalars.get("optimizer") != self._config.name:
             raise ValueError(
@@ -136,7 +137,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, backend: Backend = "f
     return Optimizers(groups, config)
 
 
-def _rule(group: str, parameters: list[Tensor], config: OptimConfig, backend: Backend) -> Rule:
+def _rule(group: str, parameters: Sequence[Tensor], config: OptimConfig, backend: Backend) -> Rule:
     orthogonal = group == "matrices" and config.name != "adamw"
     if backend == "plain":
         return PlainMuon(parameters, config) if orthogonal else PlainAdamW(parameters, config)

@@ -14,6 +14,7 @@ Shapes: M matrices of a stack, R rows, C columns, R <= C.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -30,7 +31,7 @@ def orthogonalise(x_MRC: Float[Tensor, "M R C"], steps: int) -> Float[Tensor, "M
     """Each matrix's near orthogonal factor by the quintic Newton-Schulz iteration, in bf16; needs R <= C."""
     a, b, c = QUINTIC
     x_MRC = x_MRC.bfloat16()
-    x_MRC = x_MRC / torch.linalg.vector_norm(x_MRC, dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    x_MRC = x_MRC / _norm_M11(x_MRC).clamp(min=1e-7)
     for _ in range(steps):
         gram_MRR = x_MRC @ x_MRC.mT
         poly_MRR = torch.baddbmm(gram_MRR, gram_MRR, gram_MRR, beta=b, alpha=c)
@@ -41,20 +42,18 @@ def orthogonalise(x_MRC: Float[Tensor, "M R C"], steps: int) -> Float[Tensor, "M
 class StackedMuon:
     """The update rule of Muon, or of AdaMuon when the config says so, for a list of matrices."""
 
-    def __init__(self, matrices: list[Tensor], config: OptimConfig) -> None:
+    def __init__(self, parameters: Sequence[Tensor], config: OptimConfig) -> None:
         self._config = config
-        self._adaptive = config.name == "adamuon"
         by_shape: dict[tuple[int, ...], list[int]] = {}
-        for i, matrix in enumerate(matrices):
+        for i, matrix in enumerate(parameters):
             by_shape.setdefault(tuple(sorted(matrix.shape)), []).append(i)
         self._members = list(by_shape.values())
-        self._momentum = [_stack_like(matrices, members) for members in self._members]
-        self._square = [_stack_like(matrices, members) for members in self._members] if self._adaptive else []
-        self.slots = {"momentum": self._views(matrices, self._momentum)}
-        if self._adaptive:
-            self.slots["square"] = self._views(matrices, self._square)
+        self._adaptive = config.name == "adamuon"
+        names = ("momentum", "square") if self._adaptive else ("momentum",)
+        self._stacks = {name: [_zeros(parameters, members) for members in self._members] for name in names}
+        self.slots = {name: self._views(parameters, stacks) for name, stacks in self._stacks.items()}
 
-    def _views(self, matrices: list[Tensor], stacks: list[Tensor]) -> list[Tensor]:
+    def _views(self, matrices: Sequence[Tensor], stacks: list[Tensor]) -> list[Tensor]:
         """The state of each matrix, in its own shape and the matrices' order, sharing the stacks' memory."""
         views: dict[int, Tensor] = {}
         for members, stack_MRC in zip(self._members, stacks, strict=True):
@@ -62,31 +61,34 @@ class StackedMuon:
         return [views[i] for i in range(len(matrices))]
 
     def update(
-        self, matrices: list[Tensor], gradients: list[Tensor], *, lr: float, decay: float, step: int
+        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], *, lr: float, decay: float, step: int
     ) -> None:
         """Move every float32 matrix by one step."""
-        torch._foreach_mul_(matrices, 1 - lr * decay)
+        torch._foreach_mul_(list(parameters), 1 - lr * decay)
         for k, members in enumerate(self._members):
             gradient_MRC = torch.stack([_wide(gradients[i]) for i in members])
             direction_MRC, scale = self._direction(k, gradient_MRC)
-            moves = [_upright(direction_MRC[j], matrices[i]) for j, i in enumerate(members)]
-            torch._foreach_add_([matrices[i] for i in members], moves, alpha=-lr * scale)
+            moves = [_upright(direction_MRC[j], parameters[i]) for j, i in enumerate(members)]
+            torch._foreach_add_([parameters[i] for i in members], moves, alpha=-lr * scale)
 
     def _direction(self, k: int, gradient_MRC: Tensor) -> tuple[Tensor, float]:
-        config, momentum_MRC = self._config, self._momentum[k]
+        """What to subtract, up to lr and the factor returned with it."""
+        config, momentum_MRC = self._config, self._stacks["momentum"][k]
         momentum_MRC.lerp_(gradient_MRC, 1 - config.momentum)
         ahead_MRC = gradient_MRC.lerp_(momentum_MRC, config.momentum) if config.nesterov else momentum_MRC
+        rows, columns = ahead_MRC.shape[1:]
         if not self._adaptive:
-            return orthogonalise(ahead_MRC, config.orthogonal_steps), RMS * math.sqrt(
-                max(ahead_MRC.shape[1:])
-            )
+            return orthogonalise(ahead_MRC, config.orthogonal_steps), RMS * math.sqrt(columns)
         direction_MRC = orthogonalise(ahead_MRC.sign(), config.orthogonal_steps).float()
-        square_MRC = self._square[k]
+        square_MRC = self._stacks["square"][k]
         square_MRC.lerp_(direction_MRC.square(), 1 - config.momentum)
         direction_MRC /= square_MRC.sqrt().add_(ADAMUON_EPS)
-        norm_M11 = torch.linalg.vector_norm(direction_MRC, dim=(-2, -1), keepdim=True)
-        direction_MRC /= norm_M11 + ADAMUON_EPS
-        return direction_MRC, RMS * math.sqrt(direction_MRC[0].numel())
+        direction_MRC /= _norm_M11(direction_MRC) + ADAMUON_EPS
+        return direction_MRC, RMS * math.sqrt(rows * columns)
+
+
+def _norm_M11(x_MRC: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x_MRC, dim=(-2, -1), keepdim=True)
 
 
 def _wide(matrix: Tensor) -> Tensor:
@@ -97,5 +99,5 @@ def _upright(wide: Tensor, matrix: Tensor) -> Tensor:
     return wide.mT if matrix.shape[0] > matrix.shape[1] else wide
 
 
-def _stack_like(matrices: list[Tensor], members: list[int]) -> Tensor:
+def _zeros(matrices: Sequence[Tensor], members: list[int]) -> Tensor:
     return torch.zeros_like(torch.stack([_wide(matrices[i]) for i in members]), dtype=torch.float32)

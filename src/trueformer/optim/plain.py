@@ -6,6 +6,7 @@ stacking, no fused kernels. `--backend plain` trains with these.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -85,10 +86,12 @@ def plain_adamuon(
     decay: float,
     orthogonal_steps: int,
 ) -> None:
-    """AdaMuon (Si, Zhang & Shen, arXiv 2507.11005, algorithm 1), with Nesterov momentum as in the authors' code.
+    """AdaMuon (Si, Zhang & Shen, arXiv 2507.11005, algorithm 1), with Nesterov momentum as in the authors'
+    code.
 
-    The sign of the momentum is orthogonalised, divided by the root of its running square (decayed by the same beta,
-    not bias-corrected: the rescaling cancels it), and rescaled so that the update's RMS is exactly 0.2 lr.
+    The sign of the momentum is orthogonalised, divided by the root of its running square (decayed by the same
+    beta, not bias-corrected: the rescaling cancels it), and rescaled so that the update's RMS is exactly 0.2
+    lr.
     """
     momentum.mul_(beta).add_((1 - beta) * gradient)
     ahead = beta * momentum + (1 - beta) * gradient if nesterov else momentum
@@ -102,12 +105,12 @@ def plain_adamuon(
 class PlainAdamW:
     """`plain_adamw` over a list of parameters."""
 
-    def __init__(self, parameters: list[Tensor], config: OptimConfig) -> None:
+    def __init__(self, parameters: Sequence[Tensor], config: OptimConfig) -> None:
         self._config = config
         self.slots = _zeros(parameters, "mean", "square")
 
     def update(
-        self, parameters: list[Tensor], gradients: list[Tensor], *, lr: float, decay: float, step: int
+        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], *, lr: float, decay: float, step: int
     ) -> None:
         """Move every parameter by one step; `step` counts from 1."""
         c = self._config
@@ -118,18 +121,18 @@ class PlainAdamW:
 class PlainMuon:
     """`plain_muon` or `plain_adamuon` over a list of matrices."""
 
-    def __init__(self, matrices: list[Tensor], config: OptimConfig) -> None:
+    def __init__(self, parameters: Sequence[Tensor], config: OptimConfig) -> None:
         self._config = config
         adaptive = config.name == "adamuon"
         self._move = plain_adamuon if adaptive else plain_muon
-        self.slots = _zeros(matrices, *(("momentum", "square") if adaptive else ("momentum",)))
+        self.slots = _zeros(parameters, *(("momentum", "square") if adaptive else ("momentum",)))
 
     def update(
-        self, matrices: list[Tensor], gradients: list[Tensor], *, lr: float, decay: float, step: int
+        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], *, lr: float, decay: float, step: int
     ) -> None:
         """Move every matrix by one step."""
         c = self._config
-        for tensors in zip(matrices, gradients, *self.slots.values(), strict=True):
+        for tensors in zip(parameters, gradients, *self.slots.values(), strict=True):
             self._move(
                 *tensors,
                 lr=lr,
@@ -140,5 +143,5 @@ class PlainMuon:
             )
 
 
-def _zeros(parameters: list[Tensor], *slots: str) -> dict[str, list[Tensor]]:
+def _zeros(parameters: Sequence[Tensor], *slots: str) -> dict[str, list[Tensor]]:
     return {slot: [torch.zeros_like(p, dtype=torch.float32) for p in parameters] for slot in slots}

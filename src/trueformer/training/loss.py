@@ -1,15 +1,16 @@
 """Next-token cross-entropy, summed over targets, without ever holding logits of (tokens x vocabulary).
 
-The sum, not the mean, is returned with the number of targets, so that gradients accumulated over micro-
-batches or processes are weighted by tokens: divide once, by the count of the whole step. Above `MOST_LOGITS`
-logits the head and the loss are run a slice of tokens at a time and the gradients of hidden states and head
-are made in the same pass, so the backward pass recomputes nothing. Leaves out reduction, logging and anything
-that knows the model.
+The sum, not the mean, is returned with the number of targets, so that gradients accumulated over
+micro-batches or processes are weighted by tokens: divide once, by the count of the whole step. A small
+vocabulary takes the direct path, plain enough for a compiler to fuse. Beyond that, head and loss are run on
+slices of tokens, and the gradients of hidden states and head are made in the same pass: nothing is kept and
+nothing computed twice. Slices also win time, since logits that fit the cache are not read back from memory.
+Leaves out the division, and anything of the model.
 
-Shapes: T tokens (all axes but the last flattened), D d_model, V vocabulary.
+Shapes: T tokens (all axes but the last flattened), S tokens of a slice, D d_model, V vocabulary.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 IGNORE = -100
-MOST_LOGITS = 2**24  # 64 MiB in float32; larger slices gain no speed
+SLICE_LOGITS = 2**21  # 8 MiB in float32 stays near the cores ...
+SLICE_TOKENS = 512  # ... but products with the head need this many rows to run at full speed
+COMPILED_LOGITS = 2**24  # a compiler fuses the direct path, which then wins for longer; 64 MiB
 
 
 class LossSum(NamedTuple):
@@ -25,6 +28,14 @@ class LossSum(NamedTuple):
 
     total: Tensor
     n_tokens: Tensor
+
+
+class _Terms(NamedTuple):
+    """What the loss is made of besides the plain cross-entropy."""
+
+    softcap: float | None
+    z_loss: float
+    smoothing: float
 
 
 def token_loss(
@@ -40,20 +51,22 @@ def token_loss(
 ) -> LossSum:
     """Cross-entropy of `targets` under softmax(hidden headᵀ) in nats, summed, plus z_loss·logsumexp² each.
 
-    At most `chunk` tokens, and at most `MOST_LOGITS` logits, are worked on at one time.
+    At most `chunk` tokens are worked on at one time, fewer where the vocabulary is large. Logits are softened
+    and summed in float32 whatever they were multiplied in. Smoothing as in Szegedy et al., arXiv 1512.00567;
+    z-loss as in PaLM, arXiv 2204.02311; `softcap` c makes logits c·tanh(logits / c).
 
     Raises:
         ValueError: targets that are not int64.
     """
     x_TD, targets_T = _flatten(hidden, targets)
-    n_tokens = (targets_T != ignore_index).sum()
-    compute = _compute_dtype(x_TD, head_weight)
-    x_TD, head_VD = x_TD.to(compute), head_weight.to(compute)
-    options = (softcap, z_loss, label_smoothing, ignore_index)
-    size = _slice_size(chunk, head_VD.shape[0])
-    if len(targets_T) <= size:
-        return LossSum(_direct(x_TD, head_VD, targets_T, *options), n_tokens)
-    return LossSum(_Sliced.apply(x_TD, head_VD, targets_T, size, *options), n_tokens)
+    terms = _Terms(softcap, z_loss, label_smoothing)
+    compiling = torch.compiler.is_compiling()
+    n_logits = len(targets_T) * head_weight.shape[0]
+    if len(targets_T) <= chunk and n_logits <= (COMPILED_LOGITS if compiling else SLICE_LOGITS):
+        total = _direct(x_TD, head_weight, targets_T, terms, ignore_index)
+    else:
+        total = _sliced(x_TD, head_weight, targets_T, terms, ignore_index, chunk)
+    return LossSum(total, (targets_T != ignore_index).sum())
 
 
 @torch.no_grad()
@@ -66,21 +79,21 @@ def token_nats(
     chunk: int = 4096,
     ignore_index: int = IGNORE,
 ) -> Float[Tensor, "*tokens"]:
-    """Nats of every target, float32, 0 where nothing is predicted; no gradients. For evaluation."""
+    """Nats of every target, float32, 0 where nothing is predicted; no gradients. For evaluation.
+
+    Raises:
+        ValueError: targets that are not int64.
+    """
     x_TD, targets_T = _flatten(hidden, targets)
-    compute = _compute_dtype(x_TD, head_weight)
-    head_VD = head_weight.to(compute)
-    size = _slice_size(chunk, head_VD.shape[0])
-    parts = [
-        F.cross_entropy(
-            _logits(x_SD.to(compute), head_VD, softcap),
-            targets_S,
-            reduction="none",
-            ignore_index=ignore_index,
+    dtype = _compute_dtype(x_TD, head_weight)
+    size = _slice_size(chunk, head_weight.shape[0])
+    head_VD, nats_T = head_weight.to(dtype), torch.empty(len(targets_T), device=x_TD.device)
+    for part in _parts(len(targets_T), size):
+        logits_SV = _cap(x_TD[part].to(dtype) @ head_VD.T, softcap)
+        nats_T[part] = F.cross_entropy(
+            logits_SV, targets_T[part], reduction="none", ignore_index=ignore_index
         )
-        for x_SD, targets_S in zip(x_TD.split(size), targets_T.split(size), strict=True)
-    ]
-    return torch.cat(parts).view(targets.shape)
+    return nats_T.view(targets.shape)
 
 
 def _flatten(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,88 +109,96 @@ def _compute_dtype(x: Tensor, head: Tensor) -> torch.dtype:
 
 
 def _slice_size(chunk: int, vocab_size: int) -> int:
-    return max(1, min(chunk, MOST_LOGITS // vocab_size))
+    return min(chunk, max(SLICE_TOKENS, SLICE_LOGITS // vocab_size))
 
 
-def _logits(x_TD: Tensor, head_VD: Tensor, softcap: float | None) -> Tensor:
-    logits_TV = (x_TD @ head_VD.T).float()
-    return logits_TV if softcap is None else softcap * torch.tanh(logits_TV / softcap)
+def _parts(total: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, total, size)]
 
 
-def _direct(
-    x_TD: Tensor,
-    head_VD: Tensor,
-    targets_T: Tensor,
-    softcap: float | None,
-    z: float,
-    smoothing: float,
-    ignore: int,
-) -> Tensor:
-    logits_TV = _logits(x_TD, head_VD, softcap)
+def _cap(logits: Tensor, softcap: float | None) -> Tensor:
+    logits = logits.float()
+    return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+
+
+def _direct(x_TD: Tensor, head_VD: Tensor, targets_T: Tensor, terms: _Terms, ignore: int) -> Tensor:
+    dtype = _compute_dtype(x_TD, head_VD)
+    logits_TV = _cap(x_TD.to(dtype) @ head_VD.to(dtype).T, terms.softcap)
     total = F.cross_entropy(
-        logits_TV, targets_T, reduction="sum", ignore_index=ignore, label_smoothing=smoothing
+        logits_TV, targets_T, reduction="sum", ignore_index=ignore, label_smoothing=terms.smoothing
     )
-    if z:
-        lse_T = logits_TV.logsumexp(-1)
-        total = total + z * (lse_T.square() * (targets_T != ignore)).sum()
+    if terms.z_loss:
+        lse_T = logits_TV.logsumexp(-1).masked_fill(targets_T == ignore, 0.0)
+        total = total + terms.z_loss * lse_T.square().sum()
     return total
 
 
+@torch.compiler.disable  # a compiler would unroll the slices; these products are large enough without it
+def _sliced(
+    x_TD: Tensor, head_VD: Tensor, targets_T: Tensor, terms: _Terms, ignore: int, chunk: int
+) -> Tensor:
+    live_T = targets_T != ignore
+    if not live_T.all():  # a chat has more context than targets
+        x_TD, targets_T = x_TD[live_T], targets_T[live_T]
+    return _Sliced.apply(x_TD, head_VD, targets_T, terms, _slice_size(chunk, head_VD.shape[0]))
+
+
 class _Sliced(torch.autograd.Function):
-    """Loss and both gradients in one pass over slices of S tokens."""
+    """Loss and both gradients in one pass over slices."""
 
     @staticmethod
-    def forward(ctx, x_TD, head_VD, targets_T, size, softcap, z, smoothing, ignore):
-        """The summed loss; gradients for a unit upstream gradient are kept for `backward`."""
-        total = torch.zeros((), dtype=torch.float32, device=x_TD.device)
+    def forward(
+        ctx: Any, x_TD: Tensor, head_VD: Tensor, targets_T: Tensor, terms: _Terms, size: int
+    ) -> Tensor:
+        """The summed loss; both gradients, for an upstream gradient of 1, wait for `backward`."""
+        dtype = _compute_dtype(x_TD, head_VD)
+        head = head_VD.to(dtype)
+        total = torch.zeros((), device=x_TD.device)
         grad_x_TD = torch.empty_like(x_TD) if ctx.needs_input_grad[0] else None
         grad_head_VD = torch.zeros_like(head_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        for start in range(0, len(targets_T), size):
-            part = slice(start, start + size)
-            x_SD, targets_S = x_TD[part], targets_T[part]
-            loss, grad_SV = _slice_loss(x_SD @ head_VD.T, targets_S, softcap, z, smoothing, ignore)
+        for part in _parts(len(targets_T), size):
+            x_SD = x_TD[part].to(dtype)
+            loss, grad_SV = _slice_loss(x_SD @ head.T, targets_T[part], terms)
             total += loss
-            grad_SV = grad_SV.to(x_TD.dtype)
             if grad_x_TD is not None:
-                torch.mm(grad_SV, head_VD, out=grad_x_TD[part])
+                grad_x_TD[part] = grad_SV @ head
             if grad_head_VD is not None:
-                grad_head_VD += grad_SV.T @ x_SD
+                grad_head_VD += grad_SV.T @ x_SD  # float32: a sum of bf16 slices would lose the small ones
         ctx.save_for_backward(grad_x_TD, grad_head_VD)
         ctx.head_dtype = head_VD.dtype
         return total
 
     @staticmethod
-    def backward(ctx, *grad_outputs):
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Both gradients times the upstream scalar."""
-        (grad_total,) = grad_outputs
-        grad_x_TD, grad_head_VD = ctx.saved_tensors
-        if grad_x_TD is not None:
-            grad_x_TD = grad_x_TD * grad_total
+        grad_x_TD, grad_head_VD = (g if g is None else g * grad_outputs[0] for g in ctx.saved_tensors)
         if grad_head_VD is not None:
-            grad_head_VD = (grad_head_VD * grad_total).to(ctx.head_dtype)
-        return grad_x_TD, grad_head_VD, None, None, None, None, None, None
+            grad_head_VD = grad_head_VD.to(ctx.head_dtype)
+        return grad_x_TD, grad_head_VD, None, None, None
 
 
-def _slice_loss(
-    logits_SV: Tensor, targets_S: Tensor, softcap: float | None, z: float, smoothing: float, ignore: int
-) -> tuple[Tensor, Tensor]:
-    """Summed loss and its gradient with respect to the uncapped logits, for one slice."""
-    vocab_size = logits_SV.shape[-1]
-    logits_SV = logits_SV.float()
-    if softcap is not None:
-        logits_SV = softcap * torch.tanh(logits_SV / softcap)
-    live_S = targets_S != ignore
-    safe_S1 = targets_S.where(live_S, 0)[:, None]
-    lse_S = logits_SV.logsumexp(-1)
-    target_S = logits_SV.gather(-1, safe_S1)[:, 0]
-    loss_S = lse_S - (1 - smoothing) * target_S + z * lse_S.square()
+def _slice_loss(logits_SV: Tensor, targets_S: Tensor, terms: _Terms) -> tuple[Tensor, Tensor]:
+    """One slice's summed loss, and its gradient with respect to `logits_SV` in their dtype.
+
+    With p the softmax and y the target: loss = lse - (1 - e) l_y - (e / V) Σ l + z lse², so its gradient is
+    (1 + 2 z lse) p - (1 - e) [v = y] - e / V; under a cap, times the slope 1 - (l / c)² of the cap.
+    """
+    softcap, z, smoothing = terms
+    capped_SV = logits_SV if softcap is None else _cap(logits_SV, softcap)
+    logp_SV = F.log_softmax(capped_SV, dim=-1, dtype=torch.float32)
+    y_S1 = targets_S[:, None]
+    logp_y_S1 = logp_SV.gather(-1, y_S1)
+    loss = -(1 - smoothing) * logp_y_S1.sum()
     if smoothing:
-        loss_S = loss_S - smoothing * logits_SV.mean(-1)
-    weight_S = live_S.float()
-    grad_SV = (logits_SV - lse_S[:, None]).exp_().mul_((weight_S * (1 + 2 * z * lse_S))[:, None])
+        loss -= smoothing * logp_SV.mean(-1).sum()
+    grad_SV = logp_SV.exp_()
+    if z:
+        lse_S1 = capped_SV.gather(-1, y_S1).float() - logp_y_S1
+        loss += z * lse_S1.square().sum()
+        grad_SV *= 1 + 2 * z * lse_S1
     if smoothing:
-        grad_SV -= (weight_S * smoothing / vocab_size)[:, None]
-    grad_SV.scatter_add_(-1, safe_S1, -(1 - smoothing) * weight_S[:, None])
+        grad_SV -= smoothing / logits_SV.shape[-1]
+    grad_SV.scatter_add_(-1, y_S1, torch.full_like(logp_y_S1, smoothing - 1))
     if softcap is not None:
-        grad_SV *= 1 - (logits_SV / softcap).square()
-    return (loss_S * weight_S).sum(), grad_SV
+        grad_SV *= 1 - (capped_SV / softcap).square()
+    return loss, grad_SV.to(logits_SV.dtype)
