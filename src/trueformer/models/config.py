@@ -26,13 +26,27 @@ class RopeScaling:
     attention_factor: float | None = None  # yarn; None: 0.1 ln(factor) + 1
 
     def __post_init__(self) -> None:
-        if self.factor < 1:
+        if not self.factor >= 1:
             raise ValueError(
                 f"rope factor is {self.factor}: expected at least 1 (1 leaves lengths as they are)"
             )
         if self.original_max_len < 1:
             raise ValueError(
                 f"original_max_len is {self.original_max_len}: expected the trained length, at least 1"
+            )
+        if not 0 < self.low_freq_factor < self.high_freq_factor:
+            raise ValueError(
+                f"low_freq_factor is {self.low_freq_factor} and high_freq_factor {self.high_freq_factor}: "
+                "expected 0 < low < high, turns within the trained length (1 and 4 in Llama 3)"
+            )
+        if not 0 < self.beta_slow < self.beta_fast:
+            raise ValueError(
+                f"beta_slow is {self.beta_slow} and beta_fast {self.beta_fast}: "
+                "expected 0 < slow < fast, turns within the trained length (1 and 32 in YaRN)"
+            )
+        if self.attention_factor is not None and not self.attention_factor > 0:
+            raise ValueError(
+                f"attention_factor is {self.attention_factor}: expected a number above 0, or none"
             )
 
 
@@ -108,7 +122,9 @@ class DecoderConfig:
                 f"rope_dim is {self.rope_dim}: expected an even width of at most head_dim = {self.head_dim}, "
                 "since rotary embeddings turn pairs of channels"
             )
-        if self.rope_base <= 1:
+        if self.rope_scaling is not None:
+            self._validate_scaling(self.rope_scaling)
+        if not self.rope_base > 1:
             raise ValueError(f"rope_base is {self.rope_base}: expected more than 1 (10000 is usual)")
         if self.window is not None:
             _positive("window", self.window)
@@ -118,6 +134,17 @@ class DecoderConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}: expected a number above 0")
+
+    def _validate_scaling(self, scaling: RopeScaling) -> None:
+        if self.positions != "rope":
+            raise ValueError(
+                f"rope_scaling is given but positions is {self.positions!r}: "
+                "use positions='rope', or leave rope_scaling out"
+            )
+        if scaling.kind == "ntk" and self.rope_dim == 2:
+            raise ValueError(
+                "rope_dim is 2: ntk scaling stretches slow pairs more than fast ones, so needs 4 or more"
+            )
 
 
 def _positive(name: str, value: int) -> None:

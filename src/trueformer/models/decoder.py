@@ -7,6 +7,8 @@ Shapes: B batch, T query length, S key length, D d_model, V vocabulary.
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,7 @@ from trueformer.nn.masks import attention_mask, needs_mask, positions_within
 from trueformer.nn.norms import LayerNorm, RMSNorm
 from trueformer.nn.plain import Backend
 from trueformer.nn.rotary import Rotary
+from trueformer.nn.tables import FixedTables
 
 
 class DecoderLM(nn.Module):
@@ -70,6 +73,16 @@ class DecoderLM(nn.Module):
         """
         self.head = None
         self.config = dataclasses.replace(self.config, tied=True)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As `nn.Module`'s; fixed tables join the weights, so that `assign` makes a "meta" model whole."""
+        result = super().load_state_dict(state_dict, strict, assign)
+        for module in self.modules():
+            if isinstance(module, FixedTables):
+                module.build(self.embedding.weight.device)
+        return result
 
     @property
     def head_weight(self) -> Float[Tensor, "V D"]:

@@ -42,7 +42,7 @@ def rotary_frequencies(
 
 
 def _llama3(frequency_R: Tensor, scaling: RopeScaling) -> Tensor:
-    """Waves turning often within the trained length stay, the longest stretch, a blend between (Llama 3.1)."""
+    """Waves turning often within the trained length stay, the longest stretch, a blend between (Llama 3)."""
     turns_R = scaling.original_max_len * frequency_R / (2 * math.pi)
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
     keep_R = ((turns_R - low) / (high - low)).clamp(0, 1)
