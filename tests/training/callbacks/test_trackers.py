@@ -153,15 +153,18 @@ def test_tensorboard_has_every_number_once_after_a_resume(events):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_trackio_has_every_number(events, monkeypatch):
+def test_t22_trackio_makes_one_run_of_a_run_and_its_continuation(events, monkeypatch):
     monkeypatch.setenv("TRACKIO_DIR", str(events.folder / "trackio"))
     trackio = pytest.importorskip("trackio", reason="the track extra is not installed")
-    tracker = make_tracker("trackio")
-    tracker.on_start(events.start())
-    run(events, tracker)
-    tracker.on_stop(FINISHED)
-    (found,) = trackio.Api().runs("trueformer")
-    assert found.name == events.folder.name
+    state = {"run_id": None}
+    for first, last in ((0, 6), (4, 8)):
+        tracker = make_tracker("trackio")
+        tracker.load_state_dict(state)
+        tracker.on_start(events.start(step=first))
+        run(events, tracker, first + 1, last)
+        tracker.on_stop(FINISHED)
+        state = tracker.state_dict()
+    assert [found.name for found in trackio.Api().runs("trueformer")] == [events.folder.name]
 
 
 @pytest.mark.filterwarnings("ignore")

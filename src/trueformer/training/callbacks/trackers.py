@@ -2,7 +2,8 @@
 
 A tracker that is not installed, or does not start, stops the run before its first step, with the remedy.
 Once it has started it can no longer stop the run: its first failure is logged and it is left alone from
-then on. Leaves out anything but numbers: figures, samples and checkpoints stay in the run folder.
+then on. Trackio and W&B cannot take back what a killed run sent beyond its last checkpoint; TensorBoard
+hides it. Leaves out anything but numbers: figures, samples and checkpoints stay in the run folder.
 """
 
 import importlib
