@@ -12,7 +12,7 @@ from trueformer.data.config import DataConfig
 from trueformer.data.manifest import DamagedShards, verify
 from trueformer.data.shards import cache_folder, prepare
 from trueformer.data.split import hash_document
-from trueformer.tokenization.bpe import train_bpe
+from trueformer.tokenization.bpe import ByteBPE, train_bpe
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def documents(tokens, tokenizer):
 
 
 @pytest.mark.parametrize("kind", ["bpe", "char"])
-def test_the_shards_hold_every_document_once_with_bos_in_front(config, story, kind):
+def test_n1_the_shards_hold_every_document_once_with_bos_in_front(config, story, kind):
     data = prepare(config(tokenizer=kind))
     train = documents(data.train, data.tokenizer)
     validation = documents(data.validation, data.tokenizer)
@@ -234,6 +234,20 @@ def test_shards_that_another_process_put_there_first_are_used(config, monkeypatc
 
     monkeypatch.setattr(shards, "_write", write_late)
     assert prepare(config()).train.n_documents > 0
+
+
+class Counting(ByteBPE):
+    """A BPE that keeps how many texts each call brought."""
+
+    def encode(self, text, **options):
+        self.calls = [*getattr(self, "calls", []), len(text)]
+        return super().encode(text, **options)
+
+
+def test_r8_documents_are_tokenised_many_at_a_time(config):
+    tokenizer = Counting(train_bpe(["the dog"], 280).library, bos="<|bos|>", eos="<|eos|>")
+    data = prepare(config(), tokenizer=tokenizer)
+    assert tokenizer.calls == [data.train.n_documents, data.validation.n_documents]
 
 
 def test_r4_one_document_cannot_be_split_and_says_so(config, jsonl):

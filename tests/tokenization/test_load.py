@@ -22,7 +22,7 @@ def foreign_library() -> tokenizers.Tokenizer:
         vocab_size=300, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     library.train_from_iterator(["one two three " * 5], trainer)
-    library.add_tokens(["<think>"])
+    library.add_tokens(["<think>", "<é>"])
     library.enable_truncation(4)
     library.enable_padding()
     return library
@@ -58,11 +58,23 @@ def test_a_foreign_library_keeps_its_ids_and_gains_roles(tmp_path):
     text = "one two three four five six"
     assert ours.encode(text)[:4] == library.encode(text).ids  # theirs is still cut at 4
     assert len(ours.encode(text)) > 4
+    assert ours.encode(["one", text]) == [ours.encode("one"), ours.encode(text)]  # nothing is padded
     assert ours.encode("<think>") == [library.token_to_id("<think>")]  # not special: their own choice
-    assert ours.decode(ours.encode("<think> two")) == "<think> two"
+    assert ours.decode(ours.encode("<think> two<é>")) == "<think> two<é>"
+    assert ours.token_bytes()[ours.encode("<é>")].tolist() == [4]
     assert ours.encode("<|endoftext|>") != [0]
     ours.save(tmp_path / "tokenizer.json")
     assert load_tokenizer(tmp_path).fingerprint == ours.fingerprint
+
+
+@pytest.mark.parametrize("adds_bos", [True, False])
+def test_whether_others_put_bos_in_front_is_saved(tmp_path, adds_bos):
+    ours = ByteBPE(foreign_library(), bos=0, eos=0, adds_bos=adds_bos)
+    ours.save(tmp_path / "tokenizer.json")
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("one two").ids
+    assert theirs == ours.encode("one two", bos=adds_bos)
+    assert load_tokenizer(tmp_path).adds_bos is adds_bos
+    assert ours.encode("one", bos=True)[0] == ours.bos_id  # what our callers ask for they get
 
 
 def test_a_role_that_was_no_special_token_becomes_one():
@@ -93,6 +105,8 @@ def test_hugging_face_files_say_their_roles_in_a_second_file(tmp_path):
     config = tmp_path / "tokenizer_config.json"
     config.write_text(json.dumps({"bos_token": None, "eos_token": {"content": "<|endoftext|>"}}))
     assert load_tokenizer(tmp_path).bos_id == 0
+    config.unlink()
+    assert load_tokenizer(tmp_path, otherwise={"eos": 0}).eos_id == 0
 
 
 def test_a_sentencepiece_style_tokenizer_is_refused():

@@ -8,6 +8,7 @@ paths, then their order inside a file. Leaves out splitting and tokenising: `sha
 import difflib
 import glob
 import hashlib
+import os
 import sysconfig
 import tokenize
 from collections.abc import Callable, Iterator
@@ -96,7 +97,11 @@ def _scenes(files: tuple[Path, ...]) -> Iterator[str]:
 def _standard_library() -> list[Path]:
     root = Path(sysconfig.get_paths()["stdlib"])
     outside = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
-    return [p for p in sorted(root.rglob("*.py")) if not outside.intersection(p.relative_to(root).parts)]
+    files = []
+    for folder, inside, names in os.walk(root):
+        inside[:] = set(inside) - outside  # not walked into: installed packages may be many thousand files
+        files += [Path(folder, name) for name in names if name.endswith(".py")]
+    return sorted(files)
 
 
 def _sources(files: tuple[Path, ...]) -> Iterator[str]:

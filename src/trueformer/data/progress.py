@@ -1,7 +1,7 @@
-"""A progress line for work measured in bytes."""
+"""A progress line for work measured in bytes of text."""
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import (
@@ -31,3 +31,10 @@ def progress_line(about: str, total: int) -> Generator[Callable[[int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(about, total=total)
         yield lambda n_bytes: progress.advance(task, n_bytes)
+
+
+def told(texts: Iterable[str], advance: Callable[[int], None]) -> Iterator[str]:
+    """The same texts, each told to `advance` by its size when it is taken."""
+    for text in texts:
+        advance(len(text.encode()))
+        yield text

@@ -30,7 +30,7 @@ from trueformer.data.manifest import (
     write_json,
     write_split,
 )
-from trueformer.data.progress import progress_line
+from trueformer.data.progress import progress_line, told
 from trueformer.data.split import Split, split_by_hash, split_by_source
 from trueformer.data.token_set import TokenSet
 from trueformer.tokenization.bpe import train_bpe
@@ -116,7 +116,7 @@ def _build(
         made = Path(temporary) / "made"
         made.mkdir()
         split = _split(config, corpus, held_out)
-        tokenizer = tokenizer or _train(config, split)
+        tokenizer = tokenizer or _train(config, split, corpus.size)
         tokenizer.save(made / "tokenizer.json")
         _write(made, corpus, held_out, split, tokenizer)
         _put(made, folder)
@@ -134,11 +134,13 @@ def _split(config: DataConfig, corpus: Corpus, held_out: Corpus | None) -> Split
     return split_by_source(corpus.documents, held_out.documents)
 
 
-def _train(config: DataConfig, split: Split) -> Tokenizer:
+def _train(config: DataConfig, split: Split, size: int) -> Tokenizer:
     """A tokenizer of the training documents alone: validation text shapes nothing."""
-    if config.tokenizer == "char":
-        return train_characters(split.train())
-    return train_bpe(split.train(), config.vocab_size)
+    with progress_line("learning the tokenizer", size) as advance:
+        texts = told(split.train(), advance)
+        if config.tokenizer == "char":
+            return train_characters(texts)
+        return train_bpe(texts, config.vocab_size)
 
 
 def _write(made: Path, corpus: Corpus, held_out: Corpus | None, split: Split, tokenizer: Tokenizer) -> None:
