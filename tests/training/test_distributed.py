@@ -34,20 +34,23 @@ from trueformer.training.callbacks.protocol import Callback
 from trueformer.training.config import RunConfig
 from trueformer.training.run import train
 
-class Watch(Callback):
-    # Notes the rows this rank trains on, and has rank 1 told to stop at a step.
-    name = "watch"
-    def __init__(self, stop_at):
-        self.stop_at, self.rows = stop_at, []
+class StopRankOne(Callback):
+    name = "stop_rank_one"
+    def __init__(self, at):
+        self.at = at
     def on_gradients(self, step):
-        if step == self.stop_at and os.environ["RANK"] == "1":
+        if step == self.at and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGTERM)
 
-torch.set_num_threads(1) config = from_dict(RunConfig, json.loads(sys.argv[1])) out, resume, stop_at =
-Path(sys.argv[2]), sys.argv[3] == "resume", int(sys.argv[4]) result = train(config, out, resume=resume,
-callbacks=[Watch(stop_at)]) bits = result.evaluation.bits_per_byte if result.evaluation else None mine =
-{"step": result.step, "reason": result.reason, "exit_code": result.exit_code, "bits": bits, "loss":
-result.loss} Path(f"{out}-rank{os.environ['RANK']}.json").write_text(json.dumps(mine))
+torch.set_num_threads(1)
+config = from_dict(RunConfig, json.loads(sys.argv[1]))
+out, resume, stop_at = Path(sys.argv[2]), sys.argv[3] == "resume", int(sys.argv[4])
+result = train(config, out, resume=resume, callbacks=[StopRankOne(stop_at)])
+said = {
+    "step": result.step, "reason": result.reason, "exit_code": result.exit_code, "loss": result.loss,
+    "bits": result.evaluation.bits_per_byte if result.evaluation else None,
+}
+Path(f"{out}-rank{os.environ['RANK']}.json").write_text(json.dumps(said))
 """
 
 
@@ -60,7 +63,8 @@ def config(tmp_path, tiny_config):
         (tmp_path / "text.jsonl").write_text("\n".join(map(json.dumps, text)))
         data = {"source": str(tmp_path / "text.jsonl"), "tokenizer": "char", "cache": str(tmp_path / "cache")}
         size = prepare(DataConfig(**data)).tokenizer.vocab_size
-        return tiny_config(model={"vocab_size": size}, data=data, **changes)
+        model = {"vocab_size": size} | changes.pop("model", {})
+        return tiny_config(model=model, data=data, **changes)
 
     return make
 
