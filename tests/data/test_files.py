@@ -89,6 +89,16 @@ def test_folders_and_globs_find_files_in_sorted_order(tmp_path):
     assert read(tmp_path / "docs" / "*.txt", tmp_path) == ["b.txt"]
 
 
+@pytest.mark.parametrize(("source", "name"), [("*.txt", "text"), ("a [b] *", "a-b"), ("é/../x y.txt", "x-y")])
+def test_a_corpus_has_a_name_that_can_be_part_of_a_folder_s(tmp_path, monkeypatch, source, name):
+    (tmp_path / "é").mkdir()
+    (tmp_path / "x y.txt").write_text("x")
+    (tmp_path / "a [b] *").mkdir()
+    (tmp_path / "a [b] *" / "y.md").write_text("y")
+    monkeypatch.chdir(tmp_path)
+    assert open_corpus(source, tmp_path).name == name
+
+
 def test_odd_names_are_found(tmp_path):
     folder = tmp_path / "a [b] *"
     folder.mkdir()
@@ -101,6 +111,8 @@ def test_t25_a_source_that_is_not_there_is_an_error_with_the_choices(tmp_path):
         read("nothing/here", tmp_path)
     with pytest.raises(FileNotFoundError, match="did you mean 'shakespeare'"):
         read("shakespear", tmp_path)
+    with pytest.raises(FileNotFoundError, match="no text at ''"):
+        read("", tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="no text at"):
         read(tmp_path / "empty", tmp_path)

@@ -68,6 +68,14 @@ def test_every_token_is_trained_on_although_rows_do_not_divide_the_tokens():
     assert seen == set(range(103))
 
 
+def test_batches_across_the_end_of_an_epoch_skip_and_repeat_no_row():
+    loader = TrainLoader(numbered(40), batch_size=3, seq_len=4, seed=0)  # 10 rows an epoch
+    starts = [row[0] for row in rows(take(loader, 10))]
+    for epoch in (starts[:10], starts[10:20], starts[20:]):
+        assert sorted((start - epoch[0]) % 40 for start in epoch) == list(range(0, 40, 4))
+    assert loader.state_dict() == {"seed": 0, "epoch": 3, "cursor": 0}
+
+
 def test_epochs_differ_in_order_and_in_where_rows_begin():
     loader = TrainLoader(numbered(1000), batch_size=10, seq_len=10, seed=0)
     first, second = rows(take(loader, 10)), rows(take(loader, 10))

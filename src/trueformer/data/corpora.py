@@ -9,6 +9,7 @@ import difflib
 import glob
 import hashlib
 import os
+import re
 import sysconfig
 import tokenize
 from collections.abc import Callable, Iterator
@@ -67,12 +68,12 @@ def open_corpus(source: str, cache: Path) -> Corpus:
     if source in NAMED:
         named = NAMED[source]
         return Corpus(name=source, files=tuple(named.files(cache / "downloads")), read=named.read)
-    files = tuple(_find(source))
-    return Corpus(name=Path(source.rstrip("/*")).stem or "corpus", files=files, read=read_documents)
+    name = re.sub(r"\W+", "-", Path(source).stem).strip("-") or "text"
+    return Corpus(name=name, files=tuple(_find(source)), read=read_documents)
 
 
 def _find(source: str) -> list[Path]:
-    path = Path(source).expanduser()
+    path = Path(source or "no source").expanduser()  # an empty path would be the current folder
     if path.is_file():
         return [path.resolve()]
     pattern = f"{glob.escape(str(path))}/**/*" if path.is_dir() else str(path)

@@ -2,8 +2,9 @@
 
 A text file of up to `LONGEST` characters is one document. A longer one is cut into documents of about that
 size, at blank lines where it has them, else at line ends, else at spaces, so that one big file still gives a
-training and a validation split; joined, the documents are the file. White space alone is no document. Leaves
-out encodings other than UTF-8 (a byte-order mark is dropped) and the order of fields in a table.
+training and a validation split; joined, the documents are the file. White space alone is no document.
+
+Leaves out encodings other than UTF-8 (a byte-order mark is dropped).
 """
 
 import json

@@ -4,8 +4,11 @@ Training: the tokens are a ring. Each epoch starts at a place of its own on the 
 there and shuffles them; place and shuffle are a function of (seed, epoch), so (seed, epoch, cursor) is the
 whole state. The cursor counts rows over all ranks: a resumed run may have another number of ranks or rows a
 batch. Every row of an epoch is used once, and the fewer than `seq_len` tokens left over are others each
-epoch. Validation: rows in order from the first token, each a target once, never shuffled, the last batch
-padded. Leaves out devices and prefetching: cutting a batch takes microseconds a row.
+epoch.
+
+Validation: rows in order from the first token, each a target once, never shuffled, the last batch padded.
+
+Leaves out devices and prefetching: cutting a batch takes microseconds a row.
 
 Shapes: B rows, T seq_len.
 """

@@ -1,15 +1,19 @@
 """A corpus as token shards on disk: split, tokenised in parallel, counted, and made only once.
 
-    FOLDER/manifest.json          what it was made from, counts, and the SHA-256 of each shard
-    FOLDER/tokenizer.json FOLDER/train-00000.bin …      ids one behind the other, uint16 or uint32 by
-    vocabulary, BOS before each document FOLDER/validation-00000.bin …
+    FOLDER/manifest.json       what it was made from, counts, and the SHA-256 of each shard
+    FOLDER/tokenizer.json
+    FOLDER/train-00000.bin …   ids one behind the other, uint16 or uint32, BOS before each document
+    FOLDER/validation-00000.bin …
 
 The folder's name is a hash of the source, the split and the tokenizer: asking again for the same finds it,
 and a change in any of them makes another. It is written beside its place and renamed, so it is whole or
 absent. Processes that share a disk may prepare at once and get the same; let one go first to save the others
-the work. Run by `trueformer data prepare`. Leaves out the order of reading (`loader.py`).
+the work.
+
+Run by `trueformer data prepare`. Leaves out the order of reading (`loader.py`).
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -116,7 +120,8 @@ def _build(
         made = Path(temporary) / "made"
         made.mkdir()
         split = _split(config, corpus, held_out)
-        tokenizer = tokenizer or _train(config, split, corpus.size)
+        if tokenizer is None:
+            tokenizer = _train(config, split, corpus.size)
         tokenizer.save(made / "tokenizer.json")
         _write(made, corpus, held_out, split, tokenizer)
         _put(made, folder)
@@ -124,7 +129,10 @@ def _build(
 
 def _remove(folder: Path) -> None:
     """Renamed first, so that no half-deleted folder is ever in the place of a whole one."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+    with (
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary,
+        contextlib.suppress(FileNotFoundError),  # another process was faster
+    ):
         folder.rename(Path(temporary) / "damaged")
 
 

@@ -3,9 +3,10 @@
 Bits per byte compare models with different tokenizers: the nats of all targets that stand for text, over the
 bytes they stand for. Special tokens stand for no bytes, and the nats spent on them are left out of bits per
 byte (they count in nats per token, as in the training loss). Text a character tokenizer does not know is
-special in this sense too: it has no bytes, and `TokenSet.n_bytes` shows how much that is. Every token but
-the very first is predicted once, from the row of `seq_len` tokens it lies in, so the first tokens of a row
-have little context: longer rows give lower figures.
+special in this sense too: it has no bytes, and `TokenSet.n_bytes` shows how much that is.
+
+Every token but the very first is predicted once, from the row of `seq_len` tokens it lies in, so the first
+tokens of a row have little context: longer rows give lower figures.
 
 Shapes: B rows, T seq_len.
 """

@@ -17,7 +17,7 @@ from typing import overload
 
 import numpy as np
 import tokenizers
-from tokenizers import AddedToken
+from tokenizers import AddedToken, models
 from tokenizers.processors import TemplateProcessing
 
 MAX_VOCAB_SIZE = 2**24  # an id beyond this in an untrusted file would size our tables, not name a token
@@ -48,6 +48,8 @@ class LibraryTokenizer:
         library = tokenizers.Tokenizer.from_str(library.to_str())  # a copy: the caller's stays as it is
         library.no_truncation()
         library.no_padding()
+        if isinstance(library.model, models.BPE):
+            library.model.dropout = None  # random merges, left on in a file, would make encoding random
         given = {"bos": bos, "eos": eos, "pad": eos if pad is None else pad, "unk": unk}
         names = {role: _name(library, role, token) for role, token in given.items() if token is not None}
         library.add_special_tokens([AddedToken(n, normalized=False, special=True) for n in names.values()])
