@@ -16,6 +16,7 @@ from trueformer.data.shards import PreparedData, prepare
 from trueformer.evaluation.bits_per_byte import EvalResult
 from trueformer.models.config import DecoderConfig
 from trueformer.models.decoder import DecoderLM
+from trueformer.models.size import training_flops_per_token
 from trueformer.training.callbacks.checkpoint import KeepCheckpoints
 from trueformer.training.callbacks.early_stopping import EarlyStopping
 from trueformer.training.callbacks.figure import LossFigure
@@ -156,12 +157,7 @@ def _resolved(config: RunConfig, checkpoint: Checkpoint | None, device: torch.de
     if checkpoint is not None:
         compiled = bool(checkpoint.config["loop"]["compile"])
     else:
-        compiled = compile_pays(config.loop, training_flops(config), device)
+        tokens = config.loop.steps * config.loop.batch_size * config.data.seq_len
+        flops = tokens * training_flops_per_token(config.model, config.data.seq_len)
+        compiled = compile_pays(config.loop, flops, device)
     return dataclasses.replace(config, loop=dataclasses.replace(config.loop, compile=compiled))
-
-
-def training_flops(config: RunConfig) -> float:
-    """About how many FLOPs the whole run takes: six a parameter and token (Kaplan et al. 2020)."""
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in DecoderLM(config.model).parameters())
-    return 6.0 * parameters * config.loop.steps * config.loop.batch_size * config.data.seq_len
