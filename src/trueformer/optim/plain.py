@@ -40,19 +40,18 @@ def plain_adamw(
 
 
 def plain_orthogonalise(matrix: Float[Tensor, "rows columns"], steps: int) -> Float[Tensor, "rows columns"]:
-    """Near the closest semi-orthogonal matrix: U Vᵀ of U S Vᵀ, by a quintic Newton-Schulz iteration in bf16.
+    """Near the closest semi-orthogonal matrix: U Vᵀ of U S Vᵀ, by a quintic Newton-Schulz iteration.
 
     Source: Jordan 2024, kellerjordan.github.io/posts/muon. Singular values are driven towards 1, not onto it.
     """
     a, b, c = QUINTIC
-    x = matrix.bfloat16()
-    if tall := matrix.shape[0] > matrix.shape[1]:
-        x = x.T
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
     x = x / x.norm().clamp(min=1e-7)  # the spectral norm is then at most 1
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).float()
+    return x.T if tall else x
 
 
 def plain_muon(
@@ -86,12 +85,10 @@ def plain_adamuon(
     decay: float,
     orthogonal_steps: int,
 ) -> None:
-    """AdaMuon (Si, Zhang & Shen, arXiv 2507.11005, algorithm 1), with Nesterov momentum as in the authors'
-    code.
+    """AdaMuon (Si, Zhang & Shen, arXiv 2507.11005, algorithm 1; Nesterov momentum as in the authors' code).
 
     The sign of the momentum is orthogonalised, divided by the root of its running square (decayed by the same
-    beta, not bias-corrected: the rescaling cancels it), and rescaled so that the update's RMS is exactly 0.2
-    lr.
+    beta, not bias-corrected: the rescaling cancels that), and rescaled to an RMS of exactly 0.2 lr.
     """
     momentum.mul_(beta).add_((1 - beta) * gradient)
     ahead = beta * momentum + (1 - beta) * gradient if nesterov else momentum
