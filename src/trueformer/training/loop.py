@@ -89,7 +89,7 @@ class Trainer:
             world_size=self.world.size,
             document_mask=config.data.document_mask,
         )
-        objective = Objective(self.model, config.loop)
+        self._eager = objective = Objective(self.model, config.loop)
         if config.loop.compile:
             # One shape always: evaluation runs uncompiled, or its shapes would change the code that trains.
             objective.compile(dynamic=False)
@@ -129,7 +129,7 @@ class Trainer:
             if self.control.save_requested or reason or last:
                 self.control.save_requested = False
                 self.save()
-            if reason and not last:
+            if reason:
                 return reason
         return "finished"
 
@@ -243,6 +243,12 @@ class Trainer:
         with autocast(self.config.loop, self.device):
             return self._objective(batch.inputs_BT, batch.targets_BT, batch.document_BT)
 
+    def _eager_loss_sum(self) -> Float[Tensor, ""]:
+        """The last batch's loss by uncompiled code, where hooks see every module."""
+        batch = self._micro_batches[-1]
+        with autocast(self.config.loop, self.device):
+            return self._eager.forward(batch.inputs_BT, batch.targets_BT, batch.document_BT)
+
     def _to_device(self, batch: Batch) -> Batch:
         if self.device.type == "cpu":
             return batch
@@ -265,7 +271,7 @@ class Trainer:
         bad, limit = self.progress.bad_in_a_row, self.config.loop.max_bad_steps
         if bad < limit:
             return
-        found = diagnose(self.model, lambda: self._loss_sum(self._micro_batches[-1]))
+        found = diagnose(self.model, self._eager_loss_sum)
         kept = checkpoint_folders(self.folder) if self.world.is_main else []
         lr = factor(self.config.schedule, self.progress.step - 1, self.config.loop.steps)
         raise TrainingDiverged(
