@@ -1,1 +1,1 @@
-"""Sampling and cached generation."""
+"""Sampling and cached generation: ids in and ids out (`generate`), text in and text out (`text`)."""
