@@ -33,7 +33,7 @@ def test_adamw_equals_torch_step_by_step(small, train, backend):
             group["lr"] = peak / (1 + step)
         reference.step()
         for p, q in zip(theirs.parameters(), ours.parameters(), strict=True):
-            # The same kernel gives the same bits; the plain twin rounds in another order, a few float32 ulps a step.
+            # The same kernel gives the same bits; the plain twin rounds in another order, some ulps a step.
             torch.testing.assert_close(q, p, rtol=0, atol=0 if backend == "fast" else 1e-6)
 
 

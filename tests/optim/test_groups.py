@@ -56,7 +56,7 @@ def test_n6_each_group_moves_at_its_own_rate():
     for group, members in parameter_groups(model).items():
         for name, p in members:
             moved = (p.detach() - before[name]).square().mean().sqrt().item()
-            # Adam's first step is lr in every weight, AdaMuon's RMS 0.2 lr; float32 rounds weights near 1 to 6e-8.
+            # Adam's first step is lr in every weight, AdaMuon's RMS 0.2 lr; weights near 1 round to 6e-8.
             assert moved == pytest.approx(expected[group], rel=1e-3), name
 
 

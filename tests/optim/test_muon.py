@@ -18,9 +18,9 @@ SHAPES = st.lists(
 WIDE_OR_TALL = st.lists(
     st.sampled_from([(1, 1), (1, 8), (3, 24), (24, 3), (8, 32), (32, 8)]), min_size=1, max_size=6
 )
-# Newton-Schulz runs in bf16, 8 significant bits. Two orders of the same sums differ by a few times 2^-9 of an update.
+# Newton-Schulz runs in bf16, 8 bits. Two orders of the same sums differ by a few times 2^-9 of an update.
 SAME_ARITHMETIC = 0.03
-# Against float32 every product is off by 2^-9, and on the way to 1 a singular value's error grows several times.
+# Against float32 every product is off by 2^-9, and a singular value's error grows on its way to 1.
 AGAINST_FLOAT32 = 0.12
 
 
@@ -30,7 +30,7 @@ def draw(shapes, seed):
 
 
 def draw_gradients(shapes, seed, step):
-    """Far from singular, and so is every sum of them: rounding errors in a near-zero direction grow 500-fold."""
+    """Far from singular, and so are their sums: an error in a near-zero direction grows 500-fold."""
     gradients = []
     for i, (rows, columns) in enumerate(shapes):
         fixed = torch.Generator().manual_seed(1000 * seed + i)
@@ -102,7 +102,7 @@ def test_stacked_adamuon_equals_plain_step_by_step(shapes, nesterov, seed):
     config = OptimConfig(name="adamuon", nesterov=nesterov)
     for before, fast, plain in stacked_and_plain(config, shapes, seed):
         size = (plain - before).square().mean().sqrt()
-        # A direction is divided by its own running size, so that rounding may turn the few that are almost zero.
+        # A direction is divided by its own running size: rounding may turn the few that are almost zero.
         off = (fast - plain).abs() > 2 * AGAINST_FLOAT32 * size + 1e-6
         assert off.float().mean() <= 0.05
 

@@ -30,7 +30,7 @@ def test_a8_updates_below_bf16_resolution_survive(mode):
         optimizers.step(1.0)
     assert torch.ones(1).bfloat16() - lr == 1  # each update alone is below the resolution
     mean = model.weight.float().mean().item()
-    # Below 1 the spacing is 2^-8: a master is off by half of it, a random rounding by that over sqrt(256) at random.
+    # Below 1 the spacing is 2^-8: a master is off by up to half, 256 random roundings by far less on average.
     assert mean == pytest.approx(1 - lr * steps, abs=2**-9 if mode == "master" else 2**-9 / 4)
 
 

@@ -1,5 +1,7 @@
 """Schedules are exact at their stated steps, monotone in between, and continuous."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,7 +57,7 @@ def test_after_the_peak_it_only_falls_and_ends_at_the_final_factor(case):
     schedule, steps = case
     values = factors(schedule, steps)
     after = values[max(schedule.warmup_steps - 1, 0) :]
-    assert all(a >= b for a, b in zip(after, after[1:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(after))
     assert all(0 <= value <= 1 for value in values)
     if schedule.kind != "constant" and steps > max(schedule.warmup_steps, 1):
         assert values[-1] == schedule.final_factor
@@ -72,7 +74,7 @@ def test_no_jump_is_larger_than_the_steepest_slope(case):
         decaying = max(1, min(decaying, round(schedule.decay_fraction * steps)))
     # A cosine over n steps is at its steepest pi / 2n; a line 1 / n.
     bound = max(1 / max(warmup, 1) if warmup else 0, 1.5708 / decaying) + 1e-9
-    assert all(abs(a - b) <= bound for a, b in zip(values, values[1:], strict=False))
+    assert all(abs(a - b) <= bound for a, b in itertools.pairwise(values))
 
 
 def test_each_shape_against_hand_computed_values():

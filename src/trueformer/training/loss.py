@@ -133,48 +133,71 @@ def _direct(x_TD: Tensor, head_VD: Tensor, targets_T: Tensor, terms: _Terms, ign
     return total
 
 
-@torch.compiler.disable  # a compiler would unroll the slices; these products are large enough without it
 def _sliced(
     x_TD: Tensor, head_VD: Tensor, targets_T: Tensor, terms: _Terms, ignore: int, chunk: int
 ) -> Tensor:
-    live_T = targets_T != ignore
-    if not live_T.all():  # a chat has more context than targets
-        x_TD, targets_T = x_TD[live_T], targets_T[live_T]
-    return _Sliced.apply(x_TD, head_VD, targets_T, terms, _slice_size(chunk, head_VD.shape[0]))
+    training = torch.is_grad_enabled()
+    total, _, _ = _loss_and_gradients(
+        x_TD,
+        head_VD,
+        targets_T,
+        _compute_dtype(x_TD, head_VD),
+        _slice_size(chunk, head_VD.shape[0]),
+        ignore,
+        *terms,
+        training and x_TD.requires_grad,
+        training and head_VD.requires_grad,
+    )
+    return total
 
 
-class _Sliced(torch.autograd.Function):
-    """Loss and both gradients in one pass over slices."""
+# One operation to a compiler, which would otherwise unroll the slices; they are large enough to run without it.
+@torch.library.custom_op("trueformer::loss_and_gradients", mutates_args=())
+def _loss_and_gradients(
+    x_TD: Tensor,
+    head_VD: Tensor,
+    targets_T: Tensor,
+    dtype: torch.dtype,
+    size: int,
+    ignore: int,
+    softcap: float | None,
+    z_loss: float,
+    smoothing: float,
+    want_x: bool,
+    want_head: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The summed loss and its gradients, empty where not wanted. Only live targets are worked on."""
+    total = torch.zeros((), device=x_TD.device)
+    grad_x_TD = torch.zeros_like(x_TD if want_x else x_TD[:0])
+    grad_head_VD = torch.zeros_like(head_VD if want_head else head_VD[:0], dtype=torch.float32)
+    head = head_VD.to(dtype)
+    for live_S in (targets_T != ignore).nonzero()[:, 0].split(size):
+        x_SD = x_TD[live_S].to(dtype)
+        loss, grad_SV = _slice_loss(x_SD @ head.T, targets_T[live_S], _Terms(softcap, z_loss, smoothing))
+        total += loss
+        if want_x:
+            grad_x_TD[live_S] = (grad_SV @ head).to(x_TD.dtype)
+        if want_head:
+            grad_head_VD += grad_SV.T @ x_SD  # float32: a sum of bf16 slices would lose the small ones
+    return total, grad_x_TD, grad_head_VD.to(head_VD.dtype)
 
-    @staticmethod
-    def forward(
-        ctx: Any, x_TD: Tensor, head_VD: Tensor, targets_T: Tensor, terms: _Terms, size: int
-    ) -> Tensor:
-        """The summed loss; both gradients, for an upstream gradient of 1, wait for `backward`."""
-        dtype = _compute_dtype(x_TD, head_VD)
-        head = head_VD.to(dtype)
-        total = torch.zeros((), device=x_TD.device)
-        grad_x_TD = torch.empty_like(x_TD) if ctx.needs_input_grad[0] else None
-        grad_head_VD = torch.zeros_like(head_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        for part in _parts(len(targets_T), size):
-            x_SD = x_TD[part].to(dtype)
-            loss, grad_SV = _slice_loss(x_SD @ head.T, targets_T[part], terms)
-            total += loss
-            if grad_x_TD is not None:
-                grad_x_TD[part] = grad_SV @ head
-            if grad_head_VD is not None:
-                grad_head_VD += grad_SV.T @ x_SD  # float32: a sum of bf16 slices would lose the small ones
-        ctx.save_for_backward(grad_x_TD, grad_head_VD)
-        ctx.head_dtype = head_VD.dtype
-        return total
 
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """Both gradients times the upstream scalar."""
-        grad_x_TD, grad_head_VD = (g if g is None else g * grad_outputs[0] for g in ctx.saved_tensors)
-        if grad_head_VD is not None:
-            grad_head_VD = grad_head_VD.to(ctx.head_dtype)
-        return grad_x_TD, grad_head_VD, None, None, None
+@_loss_and_gradients.register_fake
+def _(x_TD, head_VD, targets_T, dtype, size, ignore, softcap, z_loss, smoothing, want_x, want_head):
+    grads = [torch.empty_like(t if want else t[:0]) for t, want in ((x_TD, want_x), (head_VD, want_head))]
+    return x_TD.new_empty((), dtype=torch.float32), *grads
+
+
+def _keep_gradients(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*output[1:])
+
+
+def _scale_gradients(ctx: Any, grad_total: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    scaled = [gradient * grad_total if gradient.numel() else None for gradient in ctx.saved_tensors]
+    return (*scaled, *[None] * 9)
+
+
+_loss_and_gradients.register_autograd(_scale_gradients, setup_context=_keep_gradients)
 
 
 def _slice_loss(logits_SV: Tensor, targets_S: Tensor, terms: _Terms) -> tuple[Tensor, Tensor]:
