@@ -184,7 +184,7 @@ def _aliases(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     aliases = {}
     for name, tensor in tensors.items():
         identity = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if tensor.numel() and first.setdefault(identity, name) != name:
+        if first.setdefault(identity, name) != name:
             aliases[name] = first[identity]
     return aliases
 

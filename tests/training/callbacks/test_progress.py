@@ -29,8 +29,8 @@ def drive(events, callbacks, first: int = 0, last: int = 100, **changes) -> str:
 
 def test_t27_a_terminal_shows_a_live_line_with_loss_speed_and_time_left(events):
     text = drive(events, [Progress(console(terminal=True))])
-    last = text[text.rindex("training") :]
-    for part in ("100/100", "loss 2.0000", "validation 1.5000", "1,234 tokens/s", "left"):
+    last = text[text.rindex("100/100") :]
+    for part in ("100/100", "loss 2.0000", "val 1.5000", "1,234 tokens/s", "left"):
         assert part in last, part
     assert "step 50: validation loss 1.5000 nats/token, 0.7500 bits/byte" in text
 
@@ -38,7 +38,7 @@ def test_t27_a_terminal_shows_a_live_line_with_loss_speed_and_time_left(events):
 def test_t27_a_file_gets_plain_lines(events):
     text = drive(events, [Progress(console(terminal=False))])
     lines = text.splitlines()
-    assert "step 100/100 · loss 2.0000 · validation 1.5000 · 1,234 tokens/s · 0:00:00 left" in lines
+    assert "step 100/100 · loss 2.0000 · val 1.5000 · 1,234 tokens/s · 0:00:00 left" in lines
     assert "step 5/100 · loss 2.0000 · 1,234 tokens/s · 0:00:05 left" in lines
     assert lines[-1] == "step 100: finished"
     assert 20 <= len(lines) <= 25

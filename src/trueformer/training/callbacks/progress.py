@@ -6,8 +6,9 @@ Leaves out files: see `metrics.py`.
 import time
 from datetime import timedelta
 
+from rich import get_console
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from trueformer.training.callbacks.protocol import Callback, Evaluate, Start, Step, Stop
@@ -22,10 +23,11 @@ class Progress(Callback):
     name = "progress"
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or get_console()  # the one that others print through, above the live line
         self._bar: Bar | None = None
         self._shown = False
         self._validation = ""
+        self._pace = 0.0  # seconds a step, over the last twenty or so
         self._spoke = 0.0  # when the last plain line was printed, seconds
 
     def on_start(self, event: Start) -> None:
@@ -37,14 +39,12 @@ class Progress(Callback):
         self._spoke = time.monotonic()
         if self.console.is_terminal:
             self._bar = Bar(
-                TextColumn("training"),
-                BarColumn(),
-                MofNCompleteColumn(),
+                BarColumn(bar_width=None),
                 TextColumn("{task.fields[numbers]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
                 TimeRemainingColumn(),
+                TextColumn("left"),
                 console=self.console,
+                expand=True,
                 refresh_per_second=4,
             )
             self._bar.add_task("training", total=event.steps, completed=event.step, numbers="")
@@ -57,19 +57,19 @@ class Progress(Callback):
             self.console.print(
                 f"step {event.step}: the loss was not finite; the step was skipped", style="yellow"
             )
-        numbers = f"loss {event.loss:.4f}{self._validation} · {event.tokens_per_second:,.0f} tokens/s"
+        self._pace = 0.95 * (self._pace or event.seconds) + 0.05 * event.seconds
+        speed = f"{event.tokens_per_second:,.0f} tokens/s"
+        numbers = f"{event.step}/{event.steps} · loss {event.loss:.4f}{self._validation} · {speed}"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=event.step, numbers=numbers)
         elif self._due(event):
             self._spoke = time.monotonic()
-            left = timedelta(seconds=round((event.steps - event.step) * event.seconds))
-            self.console.print(
-                f"step {event.step}/{event.steps} · {numbers} · {left} left", highlight=False, soft_wrap=True
-            )
+            left = timedelta(seconds=round((event.steps - event.step) * self._pace))
+            self.console.print(f"step {numbers} · {left} left", highlight=False, soft_wrap=True)
 
     def on_evaluate(self, event: Evaluate) -> None:
         if self._shown:
-            self._validation = f" · validation {event.loss:.4f}"
+            self._validation = f" · val {event.loss:.4f}"
             self.console.print(
                 f"step {event.step}: validation loss {event.loss:.4f} nats/token, "
                 f"{event.bits_per_byte:.4f} bits/byte",

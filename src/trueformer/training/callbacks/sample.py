@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from rich import get_console
 from rich.console import Console
 
 from trueformer.training.callbacks.json_lines import JsonLines
@@ -21,7 +22,7 @@ class Sample(Callback):
     def __init__(self, sample: Callable[[], str], *, every: int, console: Console | None = None) -> None:
         self.sample = sample
         self.every = every
-        self.console = console or Console()
+        self.console = console or get_console()
         self._lines: JsonLines | None = None
         self._last = -1
 
