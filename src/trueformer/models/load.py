@@ -45,7 +45,7 @@ def load_model(
         ImportError: a package that holds or reads the model is missing; names the command that installs it.
         OSError: the disk or its permissions prevent reading.
     """
-    if name_or_path == "smollm2":
+    if str(name_or_path) == "smollm2":
         return import_gguf(smollm2_path(), dtype=dtype, backend=backend)
     path = Path(name_or_path)
     if not path.exists():

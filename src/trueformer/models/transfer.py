@@ -3,6 +3,7 @@
 Leaves out the parsing of commands, and resuming: an imported run has weights and a tokenizer, no optimizer.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -42,6 +43,8 @@ def import_model(source: str | Path, run_folder: Path) -> Path:
         )
     loaded = load_model(source)
     data = DataConfig(seq_len=min(DataConfig().seq_len, loaded.config.max_len))
+    if loaded.tokenizer is not None:  # further training must not make another
+        data = replace(data, tokenizer=str(run_folder.absolute() / "tokenizer.json"))
     config = to_dict(RunConfig(model=loaded.config, data=data))
     run_folder.mkdir(parents=True, exist_ok=True)
     saved = save_checkpoint(

@@ -1,5 +1,6 @@
 """Files as llama.cpp writes them, made here from our own models with the `gguf` package."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def write(
     *,
     architecture: str,
     kind: str = "F32",
+    split: str = "llama-bpe",
     extra: dict[str, Any] | None = None,
     tensors: dict[str, np.ndarray] | None = None,
 ) -> Path:
@@ -37,7 +39,7 @@ def write(
     for key, value in metadata(model.config, architecture).items():
         add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
         add(f"{architecture}.{key}", value)
-    add_tokenizer(writer, tokenizer)
+    add_tokenizer(writer, tokenizer, split)
     for key, value in (extra or {}).items():
         (writer.add_string if isinstance(value, str) else writer.add_float32)(key, value)
     for name, values in (their_arrays(model, architecture) | (tensors or {})).items():
@@ -83,17 +85,16 @@ def their_arrays(model: DecoderLM, architecture: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: ByteBPE, split: str = "llama-bpe") -> None:
-    import json
-
-    state = json.loads(tokenizer.library.to_str())["model"]
-    names = sorted(state["vocab"], key=state["vocab"].__getitem__)
-    special = set(tokenizer.special_ids)
+def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: ByteBPE, split: str) -> None:
+    state = json.loads(tokenizer.library.to_str())
+    vocab = tokenizer.library.get_vocab(with_added_tokens=True)
+    kinds = {token["content"]: 3 if token["special"] else 4 for token in state["added_tokens"]}
+    names = sorted(vocab, key=vocab.__getitem__)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(split)
     writer.add_token_list(names)
-    writer.add_token_types([3 if name in special else 1 for name in names])
-    writer.add_token_merges([" ".join(pair) for pair in state["merges"]])
+    writer.add_token_types([kinds.get(name, 1) for name in names])
+    writer.add_token_merges([" ".join(pair) for pair in state["model"]["merges"]])
     writer.add_bos_token_id(tokenizer.bos_id)
     writer.add_eos_token_id(tokenizer.eos_id)
     writer.add_pad_token_id(tokenizer.pad_id)

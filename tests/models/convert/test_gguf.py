@@ -5,6 +5,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+import tokenizers
 import torch
 
 from trueformer.models.config import DecoderConfig, RopeScaling
@@ -106,6 +107,24 @@ def test_tokenizer_inside_gives_the_ids_of_the_one_it_was_made_from(tokenizer, s
     assert loaded.tokenizer.special_ids == tokenizer.special_ids
 
 
+def test_control_tokens_are_special_and_user_defined_ones_are_whole_text(
+    tokenizer, shaken, write_gguf
+) -> None:
+    library = tokenizers.Tokenizer.from_str(tokenizer.library.to_str())
+    library.add_special_tokens([tokenizers.AddedToken("<|im_start|>", normalized=False, special=True)])
+    library.add_tokens([tokenizers.AddedToken("<think>", normalized=False, special=False)])
+    more = ByteBPE(library, bos=tokenizer.bos_id, eos=tokenizer.eos_id, pad=tokenizer.pad_id)
+    config = llama(tokenizer, vocab_size=more.vocab_size)
+    loaded = import_gguf(write_gguf(shaken(config), more, architecture="llama")).tokenizer
+    assert loaded is not None
+    think, start = more.encode("<think>"), more.encode("<|im_start|>", allow_special=True)
+    assert len(think) == len(start) == 1
+    assert loaded.encode("<think>") == think
+    assert loaded.encode("<|im_start|>", allow_special=True) == start
+    assert start[0] not in loaded.encode("<|im_start|>")
+    assert set(loaded.special_ids) == set(more.special_ids)
+
+
 def rope_divisors(scaling: RopeScaling, head_dim: int, base: float) -> np.ndarray:
     plain, stretched = rotary_frequencies(head_dim, base)[0], rotary_frequencies(head_dim, base, scaling)[0]
     return (plain / stretched).float().numpy()
@@ -140,6 +159,13 @@ def test_linear_scaling_is_read_and_yarn_is_refused(tokenizer, shaken, write_ggu
     extra["llama.rope.scaling.type"] = "yarn"
     path = write_gguf(shaken(llama(tokenizer)), tokenizer, architecture="llama", extra=extra)
     with pytest.raises(ValueError, match=r"rope\.scaling\.type is 'yarn', expected none or linear"):
+        import_gguf(path)
+
+
+def test_heads_that_turn_in_part_are_refused(tokenizer, shaken, write_gguf) -> None:
+    model = shaken(llama(tokenizer))
+    path = write_gguf(model, tokenizer, architecture="llama", extra={"llama.attention.key_length": 32.0})
+    with pytest.raises(ValueError, match=r"heads have 32.0 channels and 16 turn"):
         import_gguf(path)
 
 

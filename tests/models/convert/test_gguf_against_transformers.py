@@ -49,3 +49,18 @@ def test_logits_and_ids_agree(family, kind, shaken, write_gguf) -> None:
     assert ours.tokenizer is not None
     for text in TEXTS:
         assert ours.tokenizer.encode(text) == other(text, add_special_tokens=False).input_ids
+
+
+@pytest.mark.parametrize("split", ["gpt-2", "llama-bpe", "qwen2"])
+def test_every_way_of_splitting_agrees(split, shaken, write_gguf) -> None:
+    """`smollm`, which transformers does not know, is in tests/peers/test_smollm2.py."""
+    texts = ["1234567 12345 12 1", "I'LL don't", "a\r\n\n  b", "x_y!? ...\n", "two  three   four\t5"]
+    tokenizer = train_bpe(texts * 9, 400)
+    config = DecoderConfig(vocab_size=tokenizer.vocab_size, **(COMMON | FAMILIES["llama"]))
+    path = write_gguf(shaken(config), tokenizer, architecture="llama", split=split)
+    ours = import_gguf(path).tokenizer
+    theirs = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    assert ours is not None
+    for text in [*texts, *TEXTS]:
+        assert ours.encode(text) == theirs(text, add_special_tokens=False).input_ids
+    assert ours.adds_bos == (split == "llama-bpe")

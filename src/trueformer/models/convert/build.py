@@ -34,10 +34,8 @@ def expected_shapes(config: DecoderConfig, n_tensors: int, where: str) -> dict[s
         raise ValueError(
             f"{where}: {config.max_len} positions are configured, expected at most {MAX_POSITIONS}"
         )
-    if config.positions != "learned":
-        config = dataclasses.replace(
-            config, max_len=1
-        )  # tables would be made even without the memory for weights
+    if config.positions != "learned":  # its tables would be made even where weights take no memory
+        config = dataclasses.replace(config, max_len=1)
     return parameter_shapes(_outline(config, "fast"))
 
 

@@ -88,7 +88,12 @@ def _gpt2(need: "_Needed") -> dict[str, Any]:
 
 def _llama(file: GGUFFile, need: "_Needed", kind: str) -> dict[str, Any]:
     base = float(need("rope.freq_base", 10_000.0))
-    width = need("attention.key_length", 0) or need("rope.dimension_count", 0)
+    rotary = need("rope.dimension_count", 0)
+    width = need("attention.key_length", rotary)
+    if rotary and rotary != width:
+        raise ValueError(
+            f"{file.path}: heads have {width} channels and {rotary} turn, expected all of them to"
+        )
     return {
         "n_kv_heads": need("attention.head_count_kv", need("attention.head_count")),
         "head_dim": width or None,

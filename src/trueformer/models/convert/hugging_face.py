@@ -1,8 +1,8 @@
 """Import from and export to Hugging Face folders: config.json, safetensors, tokenizer.json and companions.
 
-An export runs unchanged in transformers, vLLM and llama.cpp's converter. Which of our models are such stock
-models is decided in `configs`; where their tensors are is data in `names`. Leaves out pickled weights,
-quantised ones, and other families than GPT-2, Llama and Qwen3.
+An export is a stock model: transformers runs it unchanged (tested), and so can what else reads such folders.
+Which of our models are stock ones is decided in `configs`; where their tensors are is data in `names`. Leaves
+out pickled weights, quantised ones, and other families than GPT-2, Llama and Qwen3.
 """
 
 import json
@@ -132,10 +132,10 @@ def export_hugging_face(
     dtype = dtype or next(model.parameters()).dtype
     ids = {} if tokenizer is None else _ids(tokenizer)
     with _whole_folder(folder) as partial:
-        save_file(_their_tensors(model, dtype), partial / "model.safetensors", metadata={"format": "pt"})
-        _write_json(
-            partial / "config.json", values | ids | {"torch_dtype": str(dtype).removeprefix("torch.")}
-        )
+        weights, config = partial / "model.safetensors", partial / "config.json"
+        save_file(_their_tensors(model, dtype), weights, metadata={"format": "pt"})
+        _write_json(config, values | ids | {"torch_dtype": str(dtype).removeprefix("torch.")})
+        weights.chmod(config.stat().st_mode)  # the library lets only its user read them
         _write_json(partial / "generation_config.json", ids)
         if tokenizer is not None:
             tokenizer.save(partial / "tokenizer.json")

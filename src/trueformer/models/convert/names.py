@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from trueformer.models.config import DecoderConfig
@@ -154,7 +155,7 @@ def to_theirs(at: Mapping[str, Place], read: Callable[[str], Tensor]) -> dict[st
     return theirs
 
 
-def pairs_to_halves(rows: Tensor, head_dim: int) -> Tensor:
+def pairs_to_halves(rows: Shaped[Tensor, "rows *columns"], head_dim: int) -> Shaped[Tensor, "rows *columns"]:
     """Reorder each head's rows from rotary pairs (0,1),(2,3),… to halves (0,H/2),(1,H/2+1),….
 
     Queries and keys reordered alike have the same products, so the two layouts are one model.
