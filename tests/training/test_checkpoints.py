@@ -231,6 +231,11 @@ def test_r5_a_reader_beside_a_saving_and_pruning_run_always_gets_a_whole_checkpo
     assert len(set(seen)) > 5
 
 
+def test_t28_a_checkpoint_shows_where_it_is_and_not_its_tensors(tmp_path):
+    path = save(tmp_path, 1, {"w": torch.randn(1000)})
+    assert repr(load_checkpoint(path)) == f"Checkpoint(path={path!r}, tokenizer_path=None)"
+
+
 def test_r3_nothing_in_the_package_can_unpickle():
     forbidden = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
     for path in Path(trueformer.__file__).parent.rglob("*.py"):

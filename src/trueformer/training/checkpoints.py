@@ -17,7 +17,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,10 @@ class Checkpoint:
     """A checkpoint that was verified and is in memory."""
 
     path: Path
-    model_tensors: dict[str, Tensor]
-    optimizer_tensors: dict[str, Tensor]  # empty when loaded with optimizer=False
-    state: dict[str, Any]
-    config: dict[str, Any]
+    model_tensors: dict[str, Tensor] = field(repr=False)
+    optimizer_tensors: dict[str, Tensor] = field(repr=False)  # empty when loaded with optimizer=False
+    state: dict[str, Any] = field(repr=False)
+    config: dict[str, Any] = field(repr=False)
     tokenizer_path: Path | None
 
 
