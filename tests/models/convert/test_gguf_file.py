@@ -1,6 +1,7 @@
 """The reader of untrusted GGUF files: equal to the `gguf` package's on sound ones, ValueError on others."""
 
 import struct
+import sys
 from pathlib import Path
 
 import gguf
@@ -153,3 +154,10 @@ def test_r15_hostile_headers_are_refused_at_once(name: str, tmp_path: Path) -> N
     path.write_bytes(contents)
     with pytest.raises(ValueError, match=message):
         GGUFFile(path)
+
+
+def test_without_the_gguf_package_the_error_names_the_command(sound: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)  # what an absent package looks like to an import
+    file = GGUFFile(sound)
+    with pytest.raises(ImportError, match=r"pip install 'trueformer\[hf\]'"):
+        file.read("t.Q8_0")
