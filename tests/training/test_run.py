@@ -176,7 +176,8 @@ config = from_dict(RunConfig, json.loads(sys.argv[1]))
 sys.exit(train(config, Path(sys.argv[2]), callbacks=[Signal()]).exit_code)
 """
     arguments = [sys.executable, "-c", script, json.dumps(to_dict(config())), str(tmp_path / "run")]
-    assert subprocess.run(arguments, check=False, capture_output=True).returncode == code
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
     newest = load_checkpoint(checkpoint_folders(tmp_path / "run")[0])
     assert newest.state["progress"]["step"] == 4
 

@@ -34,7 +34,9 @@ class LoopConfig:
     checkpoint_every: int = 250
     keep_last: int = 2
     sample_every: int = 0  # 0: only at the end
-    sample_prompt: str = "\n"
+    sample_prompt: str = ""  # after BOS: empty starts a document
+    sample_tokens: int = 200
+    sample_temperature: float = 0.8  # 0: the most likely token each time
     patience: int | None = None  # evaluations without a better validation loss before stopping early
     max_bad_steps: int = 10  # consecutive steps with a non-finite loss or gradient before giving up
     watch_gradients: int = 0  # every so many steps, write gradient norms and update ratios by layer; 0: never
@@ -49,6 +51,7 @@ class LoopConfig:
             "checkpoint_every",
             "keep_last",
             "max_bad_steps",
+            "sample_tokens",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected a whole number of at least 1")
@@ -56,7 +59,7 @@ class LoopConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}: expected a whole number of at least 1, or none")
-        for name in ("seed", "sample_every", "watch_gradients", "z_loss"):
+        for name in ("seed", "sample_every", "watch_gradients", "z_loss", "sample_temperature"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 0 or more")
         if self.micro_batch_size is not None and (

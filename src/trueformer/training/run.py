@@ -33,7 +33,7 @@ from trueformer.training.loop import Trainer
 from trueformer.training.precision import compile_pays, parameter_dtype, resolve_device
 from trueformer.training.randomness import seed_everything
 from trueformer.training.run_folder import check_claim, check_resumable, clear, describe_run, find_checkpoint
-from trueformer.training.sampler import Sampler
+from trueformer.training.sampling import TrainingSample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +76,7 @@ def train(
         config = _resolved(config, checkpoint, device)
         if checkpoint is not None:
             check_resumable(config, checkpoint)
-        trainer, sampler = _build(config, data, out, device, world, callbacks)
+        trainer, sample = _build(config, data, out, device, world, callbacks)
         if checkpoint is not None:
             trainer.load(checkpoint)
         if world.is_main:
@@ -94,7 +94,7 @@ def train(
         exit_code=trainer.exit_code,
         loss=trainer.loss,
         evaluation=evaluation,
-        sample=sampler.last,
+        sample=sample.last,
     )
 
 
@@ -113,15 +113,15 @@ def _build(
     device: torch.device,
     world: World,
     callbacks: Sequence[Callback],
-) -> tuple[Trainer, Sampler]:
+) -> tuple[Trainer, TrainingSample]:
     check_vocabulary(config.model, data)
     seed_everything(config.loop.seed)
     model = build_model(config.model, config.loop)
     if world.rank:
         seed_everything(config.loop.seed + world.rank)  # the same weights everywhere, dropout of its own
-    sampler = Sampler(model, data.tokenizer, config.loop)
-    everyone = [*standard_callbacks(config.loop, sampler), *callbacks]
-    return Trainer(config, model, data, out, device=device, world=world, callbacks=everyone), sampler
+    sample = TrainingSample(model, data.tokenizer, config.loop)
+    everyone = [*standard_callbacks(config.loop, sample), *callbacks]
+    return Trainer(config, model, data, out, device=device, world=world, callbacks=everyone), sample
 
 
 def check_vocabulary(model: DecoderConfig, data: PreparedData) -> None:
@@ -134,14 +134,14 @@ def check_vocabulary(model: DecoderConfig, data: PreparedData) -> None:
         )
 
 
-def standard_callbacks(loop: LoopConfig, sampler: Sampler) -> list[Callback]:
+def standard_callbacks(loop: LoopConfig, sample: TrainingSample) -> list[Callback]:
     """What a run tells and keeps, as the loop's configuration asks."""
     callbacks: list[Callback] = [
         Progress(),
         Metrics(),
         LossFigure(),
         KeepCheckpoints(every=loop.checkpoint_every, keep_last=loop.keep_last),
-        Sample(sampler, every=loop.sample_every),
+        Sample(sample, every=loop.sample_every),
     ]
     if loop.patience is not None:
         callbacks.append(EarlyStopping(patience=loop.patience))
@@ -158,6 +158,6 @@ def _resolved(config: RunConfig, checkpoint: Checkpoint | None, device: torch.de
         compiled = bool(checkpoint.config["loop"]["compile"])
     else:
         tokens = config.loop.steps * config.loop.batch_size * config.data.seq_len
-        flops = tokens * training_flops_per_token(config.model, config.data.seq_len)
+        flops = float(tokens) * training_flops_per_token(config.model, config.data.seq_len)
         compiled = compile_pays(config.loop, flops, device)
     return dataclasses.replace(config, loop=dataclasses.replace(config.loop, compile=compiled))

@@ -40,6 +40,8 @@ FREE = {
     "loop.keep_last",
     "loop.sample_every",
     "loop.sample_prompt",
+    "loop.sample_tokens",
+    "loop.sample_temperature",
     "loop.patience",
     "loop.max_bad_steps",
     "loop.watch_gradients",
@@ -86,9 +88,7 @@ def check_claim(folder: Path, *, resume: bool, overwrite: bool) -> None:
         saved_config(folder)
         foreign = sorted(p.name for p in folder.iterdir() if not _is_ours(p))
         if foreign:
-            raise ValueError(
-                f"{folder} holds {foreign[0]!r}, which no run writes: move it elsewhere first"
-            )
+            raise ValueError(f"{folder} holds {foreign[0]!r}, which no run writes: move it elsewhere first")
 
 
 def clear(folder: Path) -> None:
