@@ -59,7 +59,7 @@ def test_k1_scores_are_divided_by_root_d(backend):
         for layer in (attention.q, attention.k, attention.v, attention.out):
             layer.weight.copy_(torch.eye(H))
     x = torch.randn(1, 2, H)
-    y = attention(x, rotation=None, allowed_BTS=None)
+    y = attention(x, rotation=None, mask=None)
     score_S = x[0] @ x[0, 1] / math.sqrt(H)
     torch.testing.assert_close(y[0, 1], torch.softmax(score_S, 0) @ x[0], **TOLERANCE)
 
@@ -96,7 +96,7 @@ def test_a13a_attention_dropout_is_off_in_evaluation_and_on_in_training(backend)
     x = torch.randn(2, 8, 32)
 
     def run(layer):
-        return layer(x, rotation=None, allowed_BTS=None)
+        return layer(x, rotation=None, mask=None)
 
     attention.eval()
     assert torch.equal(run(attention), run(still))
@@ -131,7 +131,7 @@ def test_a_sink_takes_its_share_of_the_denominator_and_gives_nothing(backend, T)
 def test_sinks_are_off_by_default_and_learned_when_on():
     assert Attention(config(), 0).sinks is None
     attention = Attention(config(attention_sinks=True), 0)
-    attention(torch.randn(1, 4, 32), rotation=None, allowed_BTS=None).sum().backward()
+    attention(torch.randn(1, 4, 32), rotation=None, mask=None).sum().backward()
     assert attention.sinks is not None
     assert attention.sinks.grad is not None
     assert (attention.sinks.grad != 0).all()
@@ -140,14 +140,14 @@ def test_sinks_are_off_by_default_and_learned_when_on():
 def test_qk_norm_acts_on_each_head_before_scores():
     attention = Attention(config(attention_bias=True), 0)
     x = torch.randn(1, 5, 32)
-    y = attention(x, rotation=None, allowed_BTS=None)
+    y = attention(x, rotation=None, mask=None)
     with torch.no_grad():
         # A norm hides the size of what it is given, head by head.
         attention.q.weight[:8] *= 7.0
         attention.q.bias[:8] *= 7.0  # type: ignore[index]
         attention.k.weight[8:] *= 0.5
         attention.k.bias[8:] *= 0.5  # type: ignore[index]
-    torch.testing.assert_close(attention(x, rotation=None, allowed_BTS=None), y, **TOLERANCE)
+    torch.testing.assert_close(attention(x, rotation=None, mask=None), y, **TOLERANCE)
 
 
 def test_the_plain_path_averages_uniform_keys():

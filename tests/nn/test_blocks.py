@@ -13,7 +13,7 @@ def make(**changes):
 
 
 def run(block, x):
-    return block(x, rotation=None, allowed_BTS=None)
+    return block(x, rotation=None, mask=None)
 
 
 @pytest.mark.parametrize("silent", ["attention.out", "feed_forward.down", "both"])
@@ -22,7 +22,7 @@ def test_k6_each_layer_is_added_to_the_residual_stream(silent):
     for name in ("attention.out", "feed_forward.down"):
         if silent in (name, "both"):
             torch.nn.init.zeros_(block.get_submodule(name).weight)
-    attention = block.attention(block.attention_norm(x), rotation=None, allowed_BTS=None)
+    attention = block.attention(block.attention_norm(x), rotation=None, mask=None)
     middle = x + attention
     expected = middle + block.feed_forward(block.feed_forward_norm(middle))
     torch.testing.assert_close(run(block, x), expected)
@@ -32,7 +32,7 @@ def test_k6_each_layer_is_added_to_the_residual_stream(silent):
 
 def test_a_post_norm_block_norms_the_sums():
     block, x = make(norm_placement="post", norm="layernorm"), torch.randn(2, 4, 16)
-    middle = block.attention_norm(x + block.attention(x, rotation=None, allowed_BTS=None))
+    middle = block.attention_norm(x + block.attention(x, rotation=None, mask=None))
     expected = block.feed_forward_norm(middle + block.feed_forward(middle))
     torch.testing.assert_close(run(block, x), expected)
     torch.testing.assert_close(run(block, x).mean(-1), torch.zeros(2, 4), rtol=0, atol=1e-6)

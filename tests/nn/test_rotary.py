@@ -78,7 +78,7 @@ def test_k3_values_are_not_turned(backend):
     attention = Attention(config(), 0, backend=backend)
     x = torch.randn(1, 1, 32).expand(1, 20, 32)  # one token, repeated
     rotation = Rotary(config())(torch.arange(20)[None])
-    y = attention(x, rotation=rotation, allowed_BTS=None)
+    y = attention(x, rotation=rotation, mask=None)
     # Equal values averaged with weights that sum to one are those values, wherever they stand.
     torch.testing.assert_close(y, y[:, :1].expand_as(y))
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from trueformer.models.checks import check_inputs
 from trueformer.models.config import DecoderConfig
-from trueformer.nn.attention import Attention
+from trueformer.nn import flex
+from trueformer.nn.attention import Attention, Mask
 from trueformer.nn.blocks import Block, make_norm
 from trueformer.nn.cache import KVCache
 from trueformer.nn.embeddings import SinusoidalPositions
@@ -33,7 +34,7 @@ class DecoderLM(nn.Module):
 
     def __init__(self, config: DecoderConfig, *, backend: Backend = "fast") -> None:
         super().__init__()
-        self.config = config
+        self.config, self.backend = config, backend
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.positions: nn.Embedding | SinusoidalPositions | None = None
         if config.positions == "learned":
@@ -91,6 +92,7 @@ class DecoderLM(nn.Module):
 
     def set_backend(self, backend: Backend) -> None:
         """Run on the fused operations ("fast") or on the readable twins ("plain"); weights stay."""
+        self.backend = backend
         for module in self.modules():
             if isinstance(module, Attention | RMSNorm | LayerNorm):
                 module.backend = backend
@@ -124,40 +126,50 @@ class DecoderLM(nn.Module):
         """The residual stream after the last norm.
 
         Tokens see only their own document (`document_BT`, integers) and only valid keys (`key_valid_BS`, S =
-        T), and learned and sinusoidal positions are counted within those. With a cache the ids follow what it
+        T); learned and sinusoidal positions are counted within those. With a cache the ids follow what it
         holds, and it advances by T once all layers have written.
 
         Raises:
             ValueError: no tokens or more than fit, ids outside the vocabulary (looked at on the CPU only), a
-            mask of
-                the wrong shape or dtype, masks given along with a cache.
+                mask of the wrong shape or dtype, masks given along with a cache.
         """
         check_inputs(self.config, ids_BT, document_BT, key_valid_BS, cache)
         T = ids_BT.shape[1]
-        start_B = None if cache is None else cache.start_B
         slots_T = torch.arange(T, device=ids_BT.device) if cache is None else cache.slots(T)
-        allowed_BTS = None
-        if needs_mask(self.config.window, T, document_BT, key_valid_BS, cache):
-            allowed_BTS = attention_mask(
-                slots_T,
-                T if cache is None else cache.n_keys(T),
-                window=self.config.window,
-                start_B=start_B,
-                key_valid_BS=key_valid_BS,
-                document_BT=document_BT,
-            )
+        mask = self._mask(slots_T, document_BT, key_valid_BS, cache)
+        start_B = None if cache is None else cache.start_B
+        positions_BT = slots_T[None] if start_B is None else (slots_T - start_B[:, None]).clamp(min=0)
         # Rotary scores depend on differences alone, so only a table added to the input needs counting anew.
-        if self.rotary is None and (document_BT is not None or key_valid_BS is not None):
+        if self.positions is not None and (document_BT is not None or key_valid_BS is not None):
             positions_BT = positions_within(ids_BT, document_BT, key_valid_BS)
-        else:
-            positions_BT = slots_T[None] if start_B is None else (slots_T - start_B[:, None]).clamp(min=0)
         x_BTD = self.embed(ids_BT, positions_BT)
         rotation = None if self.rotary is None else self.rotary(positions_BT)
         for block in self.blocks:
-            x_BTD = block(x_BTD, rotation=rotation, allowed_BTS=allowed_BTS, cache=cache)
+            x_BTD = block(x_BTD, rotation=rotation, mask=mask, cache=cache)
         if cache is not None:
             cache.advance(T)
         return self.final_norm(x_BTD)
+
+    def _mask(
+        self,
+        slots_T: Int[Tensor, "T"],
+        document_BT: Tensor | None,
+        key_valid_BS: Tensor | None,
+        cache: KVCache | None,
+    ) -> Mask | None:
+        """What this pass's queries may see, made once for all layers; None where kernels need no mask."""
+        T, window = len(slots_T), self.config.window
+        if not needs_mask(window, T, document_BT, key_valid_BS, cache):
+            return None
+        rules = {"window": window, "document_BT": document_BT, "key_valid_BS": key_valid_BS}
+        dropout = self.training and self.config.dropout > 0
+        if self.backend == "fast" and flex.suits_flex(
+            slots_T.device, cached=cache is not None, dropout=dropout
+        ):
+            return flex.block_mask(T, slots_T.device, **rules)
+        if cache is None:
+            return attention_mask(slots_T, T, **rules)
+        return attention_mask(slots_T, cache.n_keys(T), start_B=cache.start_B, window=window)
 
     def embed(self, ids_BT: Int[Tensor, "B T"], positions_BT: Int[Tensor, "#B T"]) -> Float[Tensor, "B T D"]:
         """What the first block reads: token embeddings, absolute positions if any, dropout in training."""

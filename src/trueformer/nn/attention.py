@@ -11,53 +11,67 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
 from trueformer.models.config import DecoderConfig
 from trueformer.nn.cache import KVCache
+from trueformer.nn.flex import flex_attend
 from trueformer.nn.norms import RMSNorm
 from trueformer.nn.plain import Backend, plain_attention
 from trueformer.nn.rotary import Rotation, apply_rotary
+
+# True where a query may see a key (B or 1, T, S), or the same in blocks.
+Mask = Bool[Tensor, "#B T S"] | BlockMask
 
 
 def attend(
     q_BTNH: Float[Tensor, "B T N H"],
     k_BSKH: Float[Tensor, "B S K H"],
     v_BSKH: Float[Tensor, "B S K H"],
-    allowed_BTS: Bool[Tensor, "#B T S"] | None,
+    mask: Mask | None,
     *,
     scale: float,
     sinks_N: Float[Tensor, "N"] | None = None,
     dropout: float = 0.0,
     backend: Backend = "fast",
 ) -> Float[Tensor, "B T N H"]:
-    """softmax(q·k · scale) v over the allowed keys. None: causal if T == S, every key if T == 1."""
-    B, T, N, H = q_BTNH.shape
-    S, K = k_BSKH.shape[1:3]
-    assert allowed_BTS is not None or T in (1, S), "causality without a mask needs equal lengths or one query"
+    """softmax(q·k · scale) v over the allowed keys. No mask: causal if T == S, every key if T == 1."""
+    T, S = q_BTNH.shape[1], k_BSKH.shape[1]
+    assert mask is not None or T in (1, S), "causality without a mask needs equal lengths or one query"
+    if isinstance(mask, BlockMask):
+        assert backend == "fast"
+        assert dropout == 0
+        return flex_attend(q_BTNH, k_BSKH, v_BSKH, mask, scale=scale, sinks_N=sinks_N)
     if backend == "plain":
-        return plain_attention(
-            q_BTNH, k_BSKH, v_BSKH, allowed_BTS, scale=scale, sinks_N=sinks_N, dropout=dropout
-        )
+        return plain_attention(q_BTNH, k_BSKH, v_BSKH, mask, scale=scale, sinks_N=sinks_N, dropout=dropout)
     q, k, v = (x.transpose(1, 2) for x in (q_BTNH, k_BSKH, v_BSKH))
     if sinks_N is not None:
-        if allowed_BTS is None:
-            allowed_BTS = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)[None]
-        q, k, v, allowed_BTS = _with_sink_key(q, k, v, allowed_BTS, sinks_N / scale)
+        if mask is None:
+            mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)[None]
+        q, k, v, mask = _with_sink_key(q, k, v, mask, sinks_N / scale)
+    return _fused(q, k, v, mask, scale, dropout)[..., : q_BTNH.shape[-1]].transpose(1, 2)
+
+
+def _fused(
+    q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, allowed_BTS: Tensor | None, scale: float, dropout: float
+) -> Tensor:
+    B, N, T, H = q_BNTH.shape
+    K = k_BKSH.shape[1]
     if T == 1:
         # The heads of a group read the same keys, so they can be rows of one query: each key is read once. In
         # bfloat16 on a CPU this decodes 4 times as fast as enable_gqa at 9 heads for 3.
-        q = q.reshape(B, K, N // K, q.shape[-1])
+        q_BNTH = q_BNTH.reshape(B, K, N // K, H)
     y = F.scaled_dot_product_attention(
-        q,
-        k,
-        v,
+        q_BNTH,
+        k_BKSH,
+        v_BKSH,
         attn_mask=None if allowed_BTS is None else allowed_BTS[:, None],
         dropout_p=dropout,
         is_causal=allowed_BTS is None and T > 1,
         scale=scale,
         enable_gqa=T > 1 and N != K,
     )
-    return y.reshape(B, N, T, -1)[..., :H].transpose(1, 2)
+    return y.reshape(B, N, T, H)
 
 
 def _with_sink_key(
@@ -100,10 +114,10 @@ class Attention(nn.Module):
         x_BTD: Float[Tensor, "B T D"],
         *,
         rotation: Rotation | None,
-        allowed_BTS: Bool[Tensor, "#B T S"] | None,
+        mask: Mask | None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """Mix tokens. `allowed_BTS` None: causal (see `attend`). The cache is written, never advanced."""
+        """Mix tokens. No mask: causal (see `attend`). The cache is written, never advanced."""
         B, T, _ = x_BTD.shape
         q_BTNH = self.q(x_BTD).view(B, T, self.n_heads, self.head_dim)
         k_BTKH = self.k(x_BTD).view(B, T, self.n_kv_heads, self.head_dim)
@@ -118,7 +132,7 @@ class Attention(nn.Module):
             q_BTNH,
             k_BSKH,
             v_BSKH,
-            allowed_BTS,
+            mask,
             scale=self.head_dim**-0.5,
             sinks_N=self.sinks,
             dropout=self.dropout if self.training else 0.0,

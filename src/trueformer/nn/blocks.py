@@ -2,15 +2,15 @@
 
 Leaves out parallel blocks and cross-attention.
 
-Shapes: B batch, T length, S key length, D d_model.
+Shapes: B batch, T length, D d_model.
 """
 
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from trueformer.models.config import DecoderConfig
-from trueformer.nn.attention import Attention
+from trueformer.nn.attention import Attention, Mask
 from trueformer.nn.cache import KVCache
 from trueformer.nn.feed_forward import FeedForward
 from trueformer.nn.norms import LayerNorm, RMSNorm
@@ -41,12 +41,12 @@ class Block(nn.Module):
         x_BTD: Float[Tensor, "B T D"],
         *,
         rotation: Rotation | None,
-        allowed_BTS: Bool[Tensor, "#B T S"] | None,
+        mask: Mask | None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """One layer's change to the residual stream; arguments as in `Attention.forward`."""
         h_BTD = self.attention_norm(x_BTD) if self.pre else x_BTD
-        h_BTD = self.attention(h_BTD, rotation=rotation, allowed_BTS=allowed_BTS, cache=cache)
+        h_BTD = self.attention(h_BTD, rotation=rotation, mask=mask, cache=cache)
         x_BTD = x_BTD + F.dropout(h_BTD, self.dropout, self.training)
         if not self.pre:
             x_BTD = self.attention_norm(x_BTD)
