@@ -1,0 +1,236 @@
+"""Training speed on one shape and the same tokens: nanoGPT, transformers with its Trainer, and trueformer.
+
+    git clone https://github.com/karpathy/nanoGPT
+    python benchmarks/throughput.py --nanogpt nanoGPT
+
+6 layers × 384 wide, 6 heads, rows of 256 tokens, 16 a step, AdamW, clipping at 1, no dropout, characters of a text.
+Every contender takes whole steps (forward, backward, clip, update) in turn, round after round, in one process, so
+that all see the same machine. Also measured: the machine's bf16 matrix product, to say what share of it is reached.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from measure import print_table, spread
+
+from trueformer.data.config import DataConfig
+from trueformer.data.loader import TrainLoader
+from trueformer.data.shards import PreparedData, prepare
+from trueformer.models.config import DecoderConfig
+from trueformer.models.size import training_flops_per_token
+from trueformer.optim.config import OptimConfig
+from trueformer.training.config import LoopConfig, RunConfig
+from trueformer.training.loop import Trainer
+from trueformer.training.run import build_model
+
+LAYERS, WIDTH, HEADS, LENGTH, ROWS = 6, 384, 6, 256, 16
+TOKENS = LENGTH * ROWS
+Step = Callable[[], None]
+
+
+def trueformer_steps(data: PreparedData, folder: Path) -> Callable[[int], float]:
+    """Our trainer on GPT-2's shape: compiled, bf16 parameters with their float32 masters."""
+    model = DecoderConfig(
+        vocab_size=data.tokenizer.vocab_size,
+        max_len=LENGTH,
+        d_model=WIDTH,
+        n_layers=LAYERS,
+        n_heads=HEADS,
+        positions="learned",
+        norm="layernorm",
+        qk_norm=False,
+        feed_forward="gelu",
+    )
+    loop = LoopConfig(steps=10**6, batch_size=ROWS, parameters="bf16", compile=True)
+    config = RunConfig(model=model, data=_data_config(""), optim=OptimConfig(name="adamw"), loop=loop)
+    trainer = Trainer(config, build_model(model, loop), data, folder, device=torch.device("cpu"))
+    return _timed(trainer.step)
+
+
+def nanogpt_steps(path: Path, data: PreparedData, *, compiled: bool) -> Callable[[int], float]:
+    """nanoGPT's model and optimizer in its own loop's order; its CPU path has no bf16."""
+    sys.path.insert(0, str(path))
+    from model import GPT, GPTConfig  # type: ignore[import-not-found]
+
+    with contextlib.redirect_stdout(None):
+        model = GPT(
+            GPTConfig(
+                block_size=LENGTH,
+                vocab_size=data.tokenizer.vocab_size,
+                n_layer=LAYERS,
+                n_head=HEADS,
+                n_embd=WIDTH,
+                dropout=0.0,
+                bias=False,
+            )
+        )
+        optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99), "cpu")
+    run = torch.compile(model) if compiled else model
+    loader = _loader(data)
+
+    def step() -> None:
+        batch = next(loader)
+        _, loss = run(batch.inputs_BT, batch.targets_BT)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return _timed(step)
+
+
+def transformers_steps(
+    data: PreparedData, folder: Path, *, bf16: bool, compiled: bool
+) -> Callable[[int], float]:
+    """GPT-2 of transformers under its Trainer; timed from the second step's begin to the last one's end."""
+    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=data.tokenizer.vocab_size,
+            n_positions=LENGTH,
+            n_embd=WIDTH,
+            n_layer=LAYERS,
+            n_head=HEADS,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+        )
+    )
+    loader = _loader(data)
+    rows = [batch.inputs_BT[i] for batch in (next(loader) for _ in range(8)) for i in range(ROWS)]
+    times: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):  # noqa: ANN001, ANN003
+            times.append(time.perf_counter())
+
+    def run(steps: int) -> float:
+        times.clear()
+        arguments = TrainingArguments(
+            output_dir=str(folder),
+            per_device_train_batch_size=ROWS,
+            max_steps=steps + 1,
+            bf16=bf16,
+            torch_compile=compiled,
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        )
+        dataset = [{"input_ids": row, "labels": row} for row in rows]
+        Trainer(model=model, args=arguments, train_dataset=dataset, callbacks=[Clock()]).train()
+        return (times[-1] - times[0]) / steps
+
+    return run
+
+
+def _timed(step: Step) -> Callable[[int], float]:
+    def run(steps: int) -> float:
+        step()
+        began = time.perf_counter()
+        for _ in range(steps):
+            step()
+        return (time.perf_counter() - began) / steps
+
+    return run
+
+
+def _loader(data: PreparedData) -> TrainLoader:
+    return TrainLoader(data.train, batch_size=ROWS, seq_len=LENGTH, seed=0)
+
+
+def _data_config(text: str) -> DataConfig:
+    return DataConfig(source=text or "shakespeare", tokenizer="char", seq_len=LENGTH)
+
+
+def peak_gflops() -> float:
+    """The best bf16 matrix product of a few large shapes, in GFLOP/s: the machine's measured peak."""
+    rates = []
+    for m, k, n in ((4096, 384, 1536), (4096, 1536, 384), (2048, 2048, 2048)):
+        a, b = torch.randn(m, k).bfloat16(), torch.randn(k, n).bfloat16()
+        for _ in range(3):
+            a @ b
+        for _ in range(10):
+            began = time.perf_counter()
+            a @ b
+            rates.append(2 * m * k * n / (time.perf_counter() - began) / 1e9)
+    return max(rates)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--nanogpt", type=Path, required=True, help="a clone of nanoGPT")
+    parser.add_argument("--text", default="shakespeare", help="a named corpus or a text file")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5, help="timed steps a round")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    data = prepare(dataclasses.replace(_data_config(arguments.text)))
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = Path(folder) / "theirs"
+        contenders = {
+            "nanoGPT": nanogpt_steps(arguments.nanogpt, data, compiled=False),
+            "nanoGPT, compiled": nanogpt_steps(arguments.nanogpt, data, compiled=True),
+            "transformers Trainer": transformers_steps(data, theirs, bf16=False, compiled=False),
+            "transformers Trainer, bf16": transformers_steps(data, theirs, bf16=True, compiled=False),
+            "transformers Trainer, bf16, compiled": transformers_steps(
+                data, theirs, bf16=True, compiled=True
+            ),
+            "trueformer": trueformer_steps(data, Path(folder) / "ours"),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in contenders}
+        for run in contenders.values():
+            run(2)  # compiles, and warms the caches
+        peak = [peak_gflops()]
+        for round_ in range(arguments.rounds):
+            for name, run in contenders.items():
+                seconds[name].append(run(arguments.steps))
+                print(
+                    f"round {round_ + 1}: {name} {TOKENS / seconds[name][-1]:.0f} tokens/s", file=sys.stderr
+                )
+            peak.append(peak_gflops())
+    report(seconds, max(peak), data.tokenizer.vocab_size)
+
+
+def report(seconds: dict[str, list[float]], peak: float, vocab_size: int) -> None:
+    """Print tokens a second, the ratio to ours round by round, and the share of the measured peak."""
+    shape = DecoderConfig(
+        vocab_size=vocab_size,
+        max_len=LENGTH,
+        d_model=WIDTH,
+        n_layers=LAYERS,
+        n_heads=HEADS,
+        positions="learned",
+        feed_forward="gelu",
+    )
+    flops = training_flops_per_token(shape, LENGTH) * TOKENS / 1e9
+    ours = seconds["trueformer"]
+    rows = [
+        {
+            "": name,
+            "tokens/s": spread([TOKENS / t for t in times], 4),
+            "trueformer is faster by": spread([t / o for t, o in zip(times, ours, strict=True)]),
+            f"GFLOP/s (peak {peak:.0f})": f"{flops / statistics.median(times):.0f}",
+            "share of peak": f"{flops / statistics.median(times) / peak:.0%}",
+        }
+        for name, times in seconds.items()
+    ]
+    print_table(f"Training, {LAYERS} layers × {WIDTH} wide, {ROWS} rows of {LENGTH} tokens", rows)
+
+
+if __name__ == "__main__":
+    main()

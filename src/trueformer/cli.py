@@ -1,0 +1,54 @@
+"""The command line: parse, call, and turn a user's mistake into one clear line.
+
+Leaves out all logic: each command is a file in `commands/`. Run as `trueformer` or `python -m trueformer`.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+from tyro.conf import subcommand
+
+from trueformer.commands.convert import Export, Import
+from trueformer.commands.data import Data
+from trueformer.commands.evaluate import Eval
+from trueformer.commands.generate import Generate
+from trueformer.commands.info import Info
+from trueformer.commands.train import Train
+
+MISTAKE = 2
+Command = (
+    Annotated[Train, subcommand("train")]
+    | Annotated[Generate, subcommand("generate")]
+    | Annotated[Eval, subcommand("eval")]
+    | Annotated[Data, subcommand("data")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Import, subcommand("import")]
+    | Annotated[Info, subcommand("info")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        return _parse(argv).run()
+    except (ValueError, ImportError, OSError, RuntimeError) as error:
+        if "TRUEFORMER_TRACEBACK" in os.environ:
+            raise
+        print(f"trueformer: {error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _parse(argv: Sequence[str] | None) -> Command:
+    return tyro.cli(
+        Command,
+        prog="trueformer",
+        description="Train small transformer language models you can trust.",
+        args=argv,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
