@@ -24,7 +24,8 @@ def hardware() -> str:
     """The processor, how many of its cores torch uses, and versions."""
     return (
         f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} cores, "
-        f"{torch.backends.cpu.get_cpu_capability()}; torch {torch.__version__}, Python {platform.python_version()}"
+        f"{torch.backends.cpu.get_cpu_capability()}; torch {torch.__version__}, "
+        f"Python {platform.python_version()}"
     )
 
 

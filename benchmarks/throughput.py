@@ -3,9 +3,10 @@
     git clone https://github.com/karpathy/nanoGPT
     python benchmarks/throughput.py --nanogpt nanoGPT
 
-6 layers × 384 wide, 6 heads, rows of 256 tokens, 16 a step, AdamW, clipping at 1, no dropout, characters of a text.
-Every contender takes whole steps (forward, backward, clip, update) in turn, round after round, in one process, so
-that all see the same machine. Also measured: the machine's bf16 matrix product, to say what share of it is reached.
+6 layers × 384 wide, 6 heads, rows of 256 tokens, 16 a step, AdamW, clipping at 1, no dropout, characters.
+Every contender takes whole steps (forward, backward, clip, update) in turn, round after round, in one
+process, so that all see the same machine. Also measured: the machine's bf16 matrix product, to say what share
+of it is reached.
 """
 
 import argparse
@@ -111,7 +112,7 @@ def transformers_steps(
     times: list[float] = []
 
     class Clock(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):  # noqa: ANN001, ANN003
+        def on_step_end(self, args, state, control, **kwargs):
             times.append(time.perf_counter())
 
     def run(steps: int) -> float:
