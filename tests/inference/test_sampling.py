@@ -21,7 +21,7 @@ from trueformer.inference.sampling import (
 )
 
 V = 12
-# Distinct eighths: no ties, and sums of exponentials far from any threshold drawn below.
+# Distinct eighths: no ties, nor any after the penalties below; cuts are far from any sum of masses.
 logits_rows = st.lists(
     st.lists(st.integers(-40, 40).map(lambda n: n / 8), min_size=V, max_size=V, unique=True),
     min_size=1,
@@ -29,7 +29,7 @@ logits_rows = st.lists(
 )
 configs = st.builds(
     SamplingConfig,
-    repetition_penalty=st.sampled_from([1.0, 0.7, 1.3, 2.0]),
+    repetition_penalty=st.sampled_from([1.0, 0.71, 1.31, 1.97]),
     temperature=st.sampled_from([0.0, 0.3, 1.0, 1.7]),
     top_k=st.sampled_from([None, 1, 2, 5, V, 100]),
     top_p=st.sampled_from([1.0, 0.05, 0.503, 0.913]),
@@ -66,7 +66,7 @@ def test_filters_leave_the_distribution_of_the_plain_twin(data: st.DataObject) -
             assert int(ids_B[i]) == int(plain_V.argmax())
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_filters_equal_transformers_logits_processors(data: st.DataObject) -> None:
     from transformers.generation import logits_process as theirs
@@ -167,7 +167,7 @@ def test_a_token_without_mass_is_never_drawn(logits: list[float], uniform: float
 
 
 def test_draws_follow_the_distribution() -> None:
-    """Chi-square over 4,000 draws: 99.9999 % of right samplers stay below the bound, and the seed is fixed."""
+    """Chi-square over 4,000 draws: 99.9999 % of right samplers stay below; the seed is fixed."""
     probabilities_V = torch.tensor([0.4, 0.25, 0.2, 0.1, 0.05], dtype=torch.float64)
     n, bound = 4_000, 33.4  # chi-square with 4 degrees of freedom exceeds 33.4 once in a million
     sampler = Sampler([SamplingConfig(seed=5)])

@@ -27,7 +27,8 @@ def check_request(
         raise ValueError("there are no prompts: expected at least one")
     if len(rows) != len(prompts):
         raise ValueError(
-            f"{len(rows)} sampling configurations for {len(prompts)} prompts: give one for all, or one a prompt"
+            f"{len(rows)} sampling configurations for {len(prompts)} prompts: "
+            "give one for all, or one a prompt"
         )
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}: expected a whole number of at least 1")

@@ -38,7 +38,8 @@ class SamplingConfig:
             )
         if not 0 < self.repetition_penalty < math.inf:
             raise ValueError(
-                f"repetition_penalty is {self.repetition_penalty}: expected above 0; 1 is none, 1.1 to 1.3 usual"
+                f"repetition_penalty is {self.repetition_penalty}: expected above 0; "
+                "1 is none, 1.1 to 1.3 are usual"
             )
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed is {self.seed}: expected a whole number from 0 to 2^63 - 1")

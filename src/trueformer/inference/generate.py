@@ -1,4 +1,4 @@
-"""Continue prompts token by token: ids in, ids out. One row or many of unequal length, at once or as a stream.
+"""Continue prompts token by token: ids in, ids out; one row or many of unequal length, whole or streamed.
 
 A row of a batch gets what it gets alone: its own padding, seed, filters and end. Each token costs one forward
 pass over itself, thanks to the cache. A row ends with a reason: `stop` (a stop id, not returned), `length`
@@ -96,7 +96,7 @@ class Decoding:
         rows = [sampling] * len(prompts) if isinstance(sampling, SamplingConfig) else list(sampling)
         check_request(model, prompts, rows, max_new_tokens, stop_ids)
         self._steps = EagerSteps(model) if isinstance(model, DecoderLM) else model
-        self._prompt_lengths = [len(prompt) for prompt in prompts]
+        self.prompts = [list(prompt) for prompt in prompts]
         self._ids = [list(prompt) for prompt in prompts]
         self._reasons: list[Reason | None] = [None] * len(prompts)
         self._max_new_tokens, self._stop_ids = max_new_tokens, frozenset(stop_ids)
@@ -114,8 +114,8 @@ class Decoding:
         """What each row has got; every row must have ended."""
         assert self.done, "rows are still growing"
         return [
-            Generation(ids=ids[n:], reason=reason)
-            for ids, n, reason in zip(self._ids, self._prompt_lengths, self._reasons, strict=True)
+            Generation(ids=ids[len(prompt) :], reason=reason)
+            for ids, prompt, reason in zip(self._ids, self.prompts, self._reasons, strict=True)
             if reason is not None
         ]
 
@@ -137,7 +137,7 @@ class Decoding:
         return events
 
     def _final_length(self, row: int) -> int:
-        return min(self._prompt_lengths[row] + self._max_new_tokens, self._max_len)
+        return min(len(self.prompts[row]) + self._max_new_tokens, self._max_len)
 
     def _next_logits(self) -> torch.Tensor:
         if self._rows and not self._steps.full():
@@ -160,7 +160,7 @@ class Decoding:
             self._reasons[row] = "stop"
             return Event(row=row, token=None, reason="stop")
         self._ids[row].append(token)
-        if len(self._ids[row]) == self._prompt_lengths[row] + self._max_new_tokens:
+        if len(self._ids[row]) == len(self.prompts[row]) + self._max_new_tokens:
             self._reasons[row] = "length"
         elif len(self._ids[row]) == self._max_len:
             self._reasons[row] = "context"

@@ -18,7 +18,7 @@ from trueformer.models.decoder import DecoderLM
 def plain_probabilities(
     logits_V: Float[Tensor, "V"], seen: Collection[int], config: SamplingConfig
 ) -> Float[Tensor, "V"]:
-    """What the next token is drawn from, in float64: penalty, temperature, top-k, top-p, min-p, in this order."""
+    """What the next token is drawn from, in float64: penalty, temperature, top-k, top-p, min-p, in order."""
     logits_V = logits_V.double().clone()
     for token in set(seen):
         if logits_V[token] > 0:
@@ -76,7 +76,7 @@ def plain_generate(
     max_new_tokens: int,
     stop_ids: Collection[int] = (),
 ) -> list[int]:
-    """The new tokens after `prompt`, up to a stop id (left out), the count asked for, or the model's max_len."""
+    """The new tokens after `prompt`: up to a stop id (left out), the count asked for, or max_len."""
     generator = torch.Generator().manual_seed(config.seed)
     ids, new = list(prompt), []
     while len(new) < max_new_tokens and len(ids) < model.config.max_len:

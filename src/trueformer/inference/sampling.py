@@ -105,7 +105,7 @@ class Sampler:
         )
 
     def filter(self, logits_BV: Float[Tensor, "B V"], seen_BV: Bool[Tensor, "B V"]) -> Float[Tensor, "B V"]:
-        """Logits after every filter, -inf where a token cannot be drawn; greedy rows count as temperature 1."""
+        """Logits after every filter, -inf where a token cannot be drawn; greedy rows take temperature 1."""
         if self.uses["penalty"]:
             logits_BV = penalise_repetition(logits_BV, seen_BV, self.penalty_B)
         logits_BV = scale_by_temperature(logits_BV, self.temperature_B.masked_fill(self.greedy_B, 1.0))
@@ -154,5 +154,6 @@ def _refuse_not_finite(greatest_B: Tensor) -> None:
     if not bool(greatest_B.isfinite().all()):
         bad = [i for i, ok in enumerate(greatest_B.isfinite().tolist()) if not ok]
         raise FloatingPointError(
-            f"logits of rows {bad} are not finite: expected numbers; the weights are damaged, or training diverged"
+            f"logits of rows {bad} are not finite: expected numbers; "
+            "the weights are damaged, or training diverged"
         )
