@@ -120,8 +120,8 @@ class Decoding:
         ]
 
     def finish(self, row: int) -> None:
-        """End a row from outside, as for a stop string; its tokens so far stay."""
-        self._reasons[row] = self._reasons[row] or "stop"
+        """End a row from outside, as for a stop string; its tokens so far stay, and `stop` is the reason."""
+        self._reasons[row] = "stop"
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
