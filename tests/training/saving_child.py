@@ -19,8 +19,8 @@ import torch
 
 from trueformer.training.callbacks.json_lines import JsonLines
 from trueformer.training.checkpoints import latest_checkpoint, save_checkpoint
-from trueformer.training.folders import checkpoint_path
-from trueformer.training.retention import prune
+from trueformer.training.folders import checkpoint_folders, checkpoint_path
+from trueformer.training.retention import prune, verifies
 
 WIDTH = 1 << 16
 
@@ -62,14 +62,14 @@ def train_until_killed(run: Path, acknowledge: int) -> None:
 
 
 def kill(run: Path) -> dict:
-    """Sixty times: fork a run, SIGKILL it at a random moment, and look at what can be resumed."""
+    """Forty times: fork a run, SIGKILL it at a random moment, and look at what can be resumed."""
     generator = random.Random(0)
     acknowledged, interrupted, steps = 0, 0, []
     began = time.monotonic()
     save(run, 1)
     latest_checkpoint(run)
     usual = time.monotonic() - began
-    for _ in range(60):
+    for _ in range(40):
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
@@ -94,6 +94,7 @@ def kill(run: Path) -> dict:
         assert steps[-1] >= acknowledged, f"step {acknowledged} was saved, {steps[-1]} is what is left"
         assert found.model_tensors["w"].eq(steps[-1]).all()
         assert found.optimizer_tensors["m"].eq(-steps[-1]).all()
+        assert all(verifies(folder) for folder in checkpoint_folders(run)), "a half-removed one is in sight"
     save(run, 10_000)
     prune(run, keep_last=2)
     return {"interrupted": interrupted, "last": steps[-1], "left": visible(run)}

@@ -213,7 +213,7 @@ def test_r5_a_reader_beside_a_saving_and_pruning_run_always_gets_a_whole_checkpo
     done = threading.Event()
 
     def train() -> None:
-        for step in range(2, 60):
+        for step in range(2, 40):
             save(tmp_path, step, {"w": torch.full((2048,), float(step))})
             prune(tmp_path, keep_last=1)
         done.set()
@@ -228,7 +228,7 @@ def test_r5_a_reader_beside_a_saving_and_pruning_run_always_gets_a_whole_checkpo
         seen.append(found.state["step"])
     writer.join()
     assert seen == sorted(seen)
-    assert len(set(seen)) > 5
+    assert len(set(seen)) > 3
 
 
 def test_t28_a_checkpoint_shows_where_it_is_and_not_its_tensors(tmp_path):

@@ -19,7 +19,7 @@ CHILD = Path(__file__).with_name("saving_child.py")
 def run_child(scenario: str, folder: Path, *before: str) -> dict:
     command = [*before, sys.executable, str(CHILD), scenario, str(folder)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -65,6 +65,25 @@ def test_r16_the_only_good_one_is_never_removed(tmp_path):
     assert steps(tmp_path) == [1, 2, 3]
 
 
+def test_r16_an_old_one_whose_replacement_is_damaged_is_kept(tmp_path):
+    """What a kill during a replacement leaves, and damage to the replacement after it."""
+    replaced = save(tmp_path, 1).rename(tmp_path / "checkpoints" / "step-00000001.old")
+    damage(save(tmp_path / "other", 1).rename(checkpoint_path(tmp_path, 1)))
+    assert prune(tmp_path, keep_last=1) == []
+    with pytest.warns(UserWarning, match=r"going back to step-00000001\.old"):
+        found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.path == replaced
+
+
+def test_r16_an_old_one_whose_replacement_is_sound_is_not_counted(tmp_path):
+    save(tmp_path, 1)
+    save(tmp_path, 2).rename(tmp_path / "checkpoints" / "step-00000002.old")
+    save(tmp_path / "other", 2).rename(checkpoint_path(tmp_path, 2))
+    assert [p.name for p in prune(tmp_path, keep_last=2)] == ["step-00000002.old"]
+    assert steps(tmp_path) == [1, 2]
+
+
 @pytest.mark.parametrize("extra", ["notes.txt", "samples"])
 def test_r16_what_it_did_not_write_is_never_removed(tmp_path, extra):
     save(tmp_path, 1, 2)
