@@ -142,6 +142,8 @@ def test_documents_are_numbered_within_a_row():
     tokens = TokenSet([ids], bos_id=0, n_documents=3, n_bytes=5)
     batch = next(validation_batches(tokens, batch_size=1, seq_len=7, document_mask=True))
     assert batch.document_BT.tolist() == [[1, 1, 1, 2, 2, 3, 3]]
+    two_rows = next(validation_batches(tokens, batch_size=2, seq_len=3, document_mask=True))
+    assert two_rows.document_BT.tolist() == [[1, 1, 1], [1, 1, 2]]  # counted afresh in each row
     late = TokenSet([ids[1:]], bos_id=0, n_documents=3, n_bytes=5)
     assert next(
         validation_batches(late, batch_size=1, seq_len=6, document_mask=True)

@@ -210,6 +210,15 @@ def test_damaged_shards_are_reported_and_made_again(config, capsys, damage):
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
 
 
+@pytest.mark.parametrize("damage", [damage_truncate, damage_remove])
+def test_a_cut_or_missing_shard_is_noticed_without_reading_it(config, capsys, damage):
+    damage(prepare(config()).folder)
+    assert prepare(config()).train.n_documents > 0
+    assert "expected" in capsys.readouterr().err
+    prepare(config())
+    assert capsys.readouterr().err == ""
+
+
 def test_a_flipped_bit_is_found_when_asked(config):
     data = prepare(config())
     damage_flip(data.folder)
