@@ -73,6 +73,25 @@ def test_the_fast_backend_equals_the_plain_one(shape, B, T, masks, seed):
         )
 
 
+@pytest.mark.parametrize("how", ["parameters", "autocast"])
+@pytest.mark.parametrize("changes", [{}, {"n_kv_heads": 2, "window": 5, "attention_sinks": True}])
+def test_in_bf16_the_backends_agree_with_float32_alike(how, changes):
+    torch.manual_seed(0)
+    model, ids = make(init_std=0.1, **changes), torch.randint(19, (2, 12))
+    exact = model(ids)
+    if how == "parameters":
+        model = model.bfloat16()
+    errors = {}
+    for backend in BACKENDS:
+        model.set_backend(backend)
+        with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+            logits = model(ids)
+        assert logits.dtype == torch.float32
+        errors[backend] = (logits - exact).abs().max() / exact.abs().max()
+    # Eight bits of mantissa, rounded some dozens of times on the way through two layers.
+    assert max(errors.values()) < 0.04, errors
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @settings(deadline=None, max_examples=20)
 @given(shape=shapes, T=st.integers(2, 14), data=st.data())
