@@ -366,3 +366,9 @@ def test_t24_a_second_run_in_one_process_adds_no_handlers(make_trainer, tmp_path
         make_trainer(loop={"steps": 1}, folder=tmp_path / str(run)).fit()
         counts.append(handlers())
     assert counts[0] == counts[1] == counts[2]
+
+
+def test_t28_a_trainer_says_what_it_is(make_trainer, tmp_path):
+    trainer = make_trainer()
+    trainer.step()
+    assert repr(trainer) == f"Trainer(step 1 of 12, muon, cpu, in {str(tmp_path)!r})"

@@ -48,7 +48,7 @@ from trueformer.training.folders import checkpoint_folders, checkpoint_path
 from trueformer.training.objective import Objective
 from trueformer.training.precision import autocast
 from trueformer.training.randomness import deterministic_kernels, preserved_rng
-from trueformer.training.signals import StopRequest, stop_on_signals
+from trueformer.training.signals import StopRequest, exit_code, stop_on_signals
 from trueformer.training.state import Progress, capture_state, restore_state
 
 
@@ -97,6 +97,10 @@ class Trainer:
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self._micro_batches: list[Batch] = []
 
+    def __repr__(self) -> str:
+        done = f"step {self.progress.step} of {self.config.loop.steps}"
+        return f"Trainer({done}, {self.config.optim.name}, {self.device}, in {str(self.folder)!r})"
+
     def fit(self) -> Stop:
         """Train to the last step, or until a signal or a callback stops it; returns where and why.
 
@@ -113,7 +117,6 @@ class Trainer:
                 raise
             stop = Stop(step=self.progress.step, reason=reason)
             self._tell("on_stop", stop)
-        self.exit_code = request.exit_code
         return stop
 
     def _run(self, request: StopRequest) -> str:
@@ -124,9 +127,8 @@ class Trainer:
             last = self.progress.step == loop.steps
             if last or self.progress.step % loop.eval_every == 0:
                 self._tell("on_evaluate", self._evaluate_event())
-            self._agree(request)
-            reason = signal.Signals(request.signal).name if request.signal else self.control.stop_reason
-            if self.control.save_requested or reason or last:
+            reason, save = self._agreed(request)
+            if save or reason or last:
                 self.control.save_requested = False
                 self.save()
             if reason:
@@ -282,19 +284,17 @@ class Trainer:
             "Usual remedies: lower rates, a longer warm-up, grad_clip = 1, precision = 'float32'."
         )
 
-    def _agree(self, request: StopRequest) -> None:
-        """All processes learn what any of them was asked to do, so that all save and stop together."""
-        if self.world.size == 1:
-            return
-        control = self.control
-        mine = [request.signal == s for s in (signal.SIGINT, signal.SIGTERM)]
-        mine += [control.stop_reason is not None, control.save_requested]
-        interrupted, terminated, stop, save = summed([float(x) for x in mine], self.world)
-        if not request.signal and (interrupted or terminated):
-            request.ask(signal.SIGINT if interrupted else signal.SIGTERM)
-        if stop and control.stop_reason is None:
-            control.request_stop("another process was asked to stop")
-        control.save_requested = bool(save)
+    def _agreed(self, request: StopRequest) -> tuple[str | None, bool]:
+        """Why to stop, if at all, and whether to save: what any process was asked, and so the same on all."""
+        asked = [request.signal == s for s in (signal.SIGINT, signal.SIGTERM)]
+        asked += [self.control.stop_reason is not None, self.control.save_requested]
+        interrupted, terminated, stop, save = summed([float(x) for x in asked], self.world)
+        if interrupted or terminated:
+            signum = signal.SIGINT if interrupted else signal.SIGTERM
+            self.exit_code = exit_code(signum)
+            return signum.name, bool(save)
+        reason = self.control.stop_reason or "another process was asked to stop"
+        return reason if stop else None, bool(save)
 
     def _start_event(self) -> Start:
         return Start(

@@ -12,9 +12,10 @@ import torch
 
 from trueformer.training.config import LoopConfig
 
-# Training FLOPs from which the first compiled step's cost is won back, measured: docs/log.md. On 2 CPU
-# cores compiling takes 10-20 s and saves about a sixth, so a run of some three minutes breaks even.
-COMPILE_PAYS_FLOPS = {"cpu": 3e13, "cuda": 3e15}
+# Training FLOPs from which compiling wins back what it costs. On 2 CPU cores the first compiled step takes
+# 10 to 17 s and later ones a sixth less than eager ones, so some two minutes of training break even. The
+# figure for GPUs is an estimate.
+COMPILE_PAYS_FLOPS = {"cpu": 3e13, "cuda": 1e16}
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:

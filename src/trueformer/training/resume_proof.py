@@ -68,16 +68,20 @@ def prove_resume(
     The children run on this process's number of threads. `seed` chooses when to kill; None: by chance.
 
     Raises:
-        ValueError: fewer steps than a kill in the middle needs, or folders of a former proof in `workdir`.
+        ValueError: too few steps for a kill in the middle, a former proof in `workdir`, or torchrun.
         RuntimeError: a child failed; shows the end of its output.
     """
     if steps < CHECKPOINT_EVERY + 3:
         raise ValueError(
             f"steps is {steps}: expected at least {CHECKPOINT_EVERY + 3}, to be killed in the middle"
         )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("the proof starts processes of its own: run it without torchrun")
     config = shortened(config, steps)
-    workdir.mkdir(parents=True, exist_ok=True)
     straight, broken = workdir / "straight", workdir / "killed"
+    if straight.exists() or broken.exists():
+        raise ValueError(f"{workdir} holds a former proof: give another folder, or remove it")
+    workdir.mkdir(parents=True, exist_ok=True)
     _finish(_start(config, straight, resume=False), straight)
     chance = random.Random(seed)
     killed_after: list[int] = []

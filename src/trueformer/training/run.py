@@ -66,6 +66,8 @@ def train(
         ValueError: `out` is in use; the config contradicts itself, the data or what is resumed; nothing is
         trained. TrainingDiverged: losses stayed non-finite.
     """
+    if isinstance(resume, Path) and resume.resolve() == out.resolve():
+        resume = True
     with joined_world() as world:
         device = resolve_device(config.loop.device, world.local_rank)
         with main_first(world):

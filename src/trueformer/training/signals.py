@@ -1,8 +1,7 @@
 """SIGINT and SIGTERM as a request: the loop finishes its step, saves, and the process exits 130 or 143.
 
-Leaves out saving and exiting: the loop looks at `StopRequest` between steps and the command line exits with
-`exit_code`. A second SIGINT raises KeyboardInterrupt where it stands; checkpoints appear by rename, so none
-is harmed.
+Leaves out saving and exiting: the loop looks at `StopRequest` between steps, and the command line exits.
+A second SIGINT raises KeyboardInterrupt where it stands; checkpoints appear by rename, so none is harmed.
 """
 
 import signal
@@ -24,11 +23,6 @@ class StopRequest:
         self.signal: int = 0
         self._asked_at = 0.0
 
-    @property
-    def exit_code(self) -> int:
-        """0, or what a shell expects of a process that a signal ended: 130 for SIGINT, 143 for SIGTERM."""
-        return 128 + self.signal if self.signal else 0
-
     def ask(self, signum: int) -> None:
         """Note the signal; raises KeyboardInterrupt at a second SIGINT."""
         again = self.signal and time.monotonic() - self._asked_at > SAME_KEYSTROKE_SECONDS
@@ -36,6 +30,11 @@ class StopRequest:
             raise KeyboardInterrupt
         if not self.signal:
             self.signal, self._asked_at = int(signum), time.monotonic()
+
+
+def exit_code(signum: int) -> int:
+    """What a shell expects of a process that a signal ended: 130 for SIGINT, 143 for SIGTERM."""
+    return 128 + signum
 
 
 @contextmanager
