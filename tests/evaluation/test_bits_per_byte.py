@@ -111,6 +111,14 @@ def test_a11_the_model_is_in_evaluation_mode_meanwhile_and_then_as_it_was():
     assert not subject.blocks[0].training
 
 
+def test_no_graph_is_kept_for_gradients():
+    subject, seen = model(), []
+    subject.blocks[0].register_forward_hook(lambda *_: seen.append(torch.is_inference_mode_enabled()))
+    evaluate(subject, token_set(), TOKENIZER, batch_size=2, seq_len=16)
+    assert seen
+    assert all(seen)
+
+
 def test_the_mode_comes_back_even_after_an_error():
     subject = model(max_len=8).train()
     with pytest.raises(ValueError):
