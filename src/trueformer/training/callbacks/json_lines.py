@@ -31,8 +31,7 @@ class JsonLines:
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """All records of `path`, in order; warns about lines that are no record, with their numbers."""
-    lines = path.read_bytes().split(b"\n")
-    lines = lines if lines[-1] else lines[:-1]
+    lines = path.read_bytes().splitlines()
     records = [_record(line) for line in lines]
     bad = [number for number, record in enumerate(records, 1) if record is None]
     if bad:
