@@ -7,13 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from trueformer.data.token_set import TokenSet
 from trueformer.evaluation import bits_per_byte
 from trueformer.evaluation.bits_per_byte import EvalResult, evaluate
 from trueformer.models.config import DecoderConfig
 from trueformer.models.decoder import DecoderLM
-from trueformer.tokenization.bpe import train_bpe
+from trueformer.tokenization.bpe import ByteBPE, train_bpe
 from trueformer.tokenization.characters import train_characters
 from trueformer.training.distributed import World
 
@@ -75,6 +76,18 @@ def test_the_bytes_are_those_of_the_raw_text():
     result = evaluate(model(), tokens, TOKENIZER, batch_size=2, seq_len=16)
     assert result.bytes == tokens.n_bytes  # every token but the first BOS is a target, and BOS has no bytes
     assert result.byte_nats < result.nats
+
+
+def test_padding_has_no_bytes_even_where_id_0_is_text():
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    library = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate([*alphabet, "<|end|>"])}, merges=[]))
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    foreign = ByteBPE(library, bos="<|end|>", eos="<|end|>")
+    assert foreign.token_bytes()[0] == 1
+    tokens = token_set(foreign, ["abc"])
+    result = evaluate(model(), tokens, foreign, batch_size=4, seq_len=8)
+    assert (result.tokens, result.bytes) == (3, 3)
 
 
 def test_a_uniform_model_needs_the_logarithm_of_the_vocabulary():
