@@ -1,10 +1,10 @@
 """Attention over short texts by batched matrix products, for training in bfloat16 on a CPU.
 
 There the fused kernel's backward pass is far from the speed of a matrix product: forward and backward
-together take it 1.6 to 2 times as long as this at 256 tokens, compiled, and 2.5 times at 64. Chunks of queries
-meet only the keys up to their own end, which skips most of what causality hides. Each chunk's weights stay in
-memory for the backward pass, so this is for texts of up to `LONGEST` tokens. Scores are rounded to bfloat16
-once more than in the fused kernel.
+together take it 1.6 to 2 times as long as this at 256 tokens, compiled, and 2.5 times at 64. Chunks of
+queries meet only the keys up to their own end, which skips most of what causality hides. Each chunk's weights
+stay in memory for the backward pass, so this is for texts of up to `LONGEST` tokens. Scores are rounded to
+bfloat16 once more than in the fused kernel.
 
 Shapes: B batch, T length, N query heads, K key/value heads, G = N / K, H head_dim.
 """
