@@ -1,9 +1,18 @@
 """`trueformer generate`: continue text, or answer one message, with any model that can be loaded."""
 
+import sys
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import tyro
+
+from trueformer.inference.chat import render_chat
+from trueformer.inference.config import SamplingConfig
+
+if TYPE_CHECKING:
+    from trueformer.inference.compiled import CompiledDecoder
+    from trueformer.models.decoder import DecoderLM
+    from trueformer.models.loaded import LoadedModel
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -53,4 +62,49 @@ class Generate:
 
     def run(self) -> int:
         """Print the text as it comes; returns the exit code."""
-        raise NotImplementedError
+        import torch
+
+        from trueformer.inference.text import TextDecoding
+        from trueformer.models.load import load_model
+
+        loaded = load_model(self.model, dtype=torch.bfloat16 if self.dtype == "bf16" else torch.float32)
+        if loaded.tokenizer is None:
+            raise ValueError(f"{self.model} has no tokenizer, so it can neither read nor write text")
+        text = self._text(loaded)
+        decoding = TextDecoding(
+            self._steps(loaded.model),
+            loaded.tokenizer,
+            [text],
+            SamplingConfig(**({"temperature": 0.8} | dict(self.sampling))),
+            max_new_tokens=self.max_new_tokens,
+            stop=self.stop,
+            bos=False if self.chat else None,
+            allow_special=self.chat,
+        )
+        if not self.chat:
+            print(text, end="", flush=True)
+        for piece in decoding:
+            print(piece.text, end="", flush=True)
+        print()
+        return 0
+
+    def _text(self, loaded: "LoadedModel") -> str:
+        prompt = sys.stdin.read() if self.prompt == "-" else self.prompt
+        if not self.chat:
+            return prompt
+        if loaded.chat_template is None:
+            raise ValueError(f"{self.model} has no chat template: leave out --chat to go on from the prompt")
+        assert loaded.tokenizer is not None
+        special = [name for name in loaded.tokenizer.special_ids if name in prompt]
+        if special:
+            raise ValueError(
+                f"the message holds {special[0]!r}, which would end it and speak for others: remove it"
+            )
+        return render_chat(loaded.chat_template, [{"role": "user", "content": prompt}])
+
+    def _steps(self, model: "DecoderLM") -> "DecoderLM | CompiledDecoder":
+        from trueformer.inference.compiled import CompiledDecoder
+
+        if self.quantize != "none" and not self.compile:
+            raise ValueError("--quantize needs --compile: only the compiled step reads weights of 8 bits")
+        return CompiledDecoder(model) if self.compile else model
