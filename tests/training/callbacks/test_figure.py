@@ -39,6 +39,14 @@ def test_the_figure_shows_training_and_validation(events):
     assert sorted(p.name for p in events.folder.iterdir()) == ["loss.png", "metrics.jsonl"]
 
 
+def test_a_loss_that_was_not_finite_leaves_the_rest_of_the_curves(events):
+    losses = {step: 3 * step**-0.3 for step in range(1, 200)} | {5: math.nan, 6: math.inf}
+    run(events, [Metrics(), LossFigure()], losses, {50: math.nan, 100: 1.0, 150: 0.9})
+    image = imread(events.folder / "loss.png")
+    assert colour(image, 0x48, 0x78, 0xA8) > 500
+    assert colour(image, 0xD1, 0x49, 0x5B) > 300
+
+
 def test_steps_without_a_finite_loss_and_runs_of_one_step_can_be_drawn(events):
     run(events, [Metrics(), LossFigure()], {1: math.nan, 2: 2.0}, {})
     assert (events.folder / "loss.png").exists()
