@@ -102,7 +102,7 @@ def trueformer_loss(run: Path, characters: int) -> float:
     """Nats of all tokens of the validation text over its characters."""
     from trueformer.evaluation.bits_per_byte import evaluate
     from trueformer.evaluation.text import validation_split
-    from trueformer.models.load import load_model
+    from trueformer.load import load_model
 
     loaded = load_model(run)
     assert loaded.tokenizer is not None

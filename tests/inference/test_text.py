@@ -172,7 +172,7 @@ def test_t15_a_loaded_run_speaks_with_the_tokenizer_it_was_trained_with(
     build: Callable[..., DecoderLM], tmp_path: Path
 ) -> None:
     from trueformer.config import to_dict
-    from trueformer.models.load import load_model
+    from trueformer.load import load_model
     from trueformer.training.checkpoints import save_checkpoint
 
     # Two alphabets of one size: a tokenizer rebuilt from vocab_size alone could not tell them apart.

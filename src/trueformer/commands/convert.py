@@ -20,7 +20,7 @@ class Export:
 
     def run(self) -> int:
         """Export and print where to; returns the exit code."""
-        from trueformer.models.transfer import export_model
+        from trueformer.transfer import export_model
 
         print(f"exported to {export_model(self.model, self.folder)}")
         return 0
@@ -40,7 +40,7 @@ class Import:
 
     def run(self) -> int:
         """Import and print where to; returns the exit code."""
-        from trueformer.models.transfer import import_model
+        from trueformer.transfer import import_model
 
         print(f"imported to {import_model(self.model, self.folder)}")
         return 0

@@ -35,7 +35,7 @@ class Eval:
         """Measure and print one table; returns the exit code."""
         from trueformer.evaluation.bits_per_byte import evaluate
         from trueformer.evaluation.text import validation_split, whole_text
-        from trueformer.models.load import load_model
+        from trueformer.load import load_model
 
         loaded = load_model(self.model)
         if loaded.tokenizer is None:

@@ -65,7 +65,7 @@ class Generate:
         import torch
 
         from trueformer.inference.text import TextDecoding
-        from trueformer.models.load import load_model
+        from trueformer.load import load_model
 
         loaded = load_model(self.model, dtype=torch.bfloat16 if self.dtype == "bf16" else torch.float32)
         if loaded.tokenizer is None:

@@ -50,7 +50,7 @@ def _machine() -> dict[str, Any]:
 def _model(name: str) -> dict[str, Any]:
     import dataclasses
 
-    from trueformer.models.load import load_model
+    from trueformer.load import load_model
     from trueformer.models.size import cache_bytes_per_token, count_parameters
 
     loaded = load_model(name)

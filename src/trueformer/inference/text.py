@@ -1,7 +1,8 @@
 """Text in, text out: prompts continued, whole or as a stream, until a stop string, the end token or a limit.
 
 Text is shown only when it is certain: never half a character, never the beginning of a stop string, nothing
-after one. The tokenizer decides about BOS and which token ends a text. Leaves out chat templates.
+after one. The tokenizer decides about BOS, and both EOS and the BOS of a next document end a text. Leaves out chat
+templates (`chat.py`).
 
     complete(loaded.model, loaded.tokenizer, ["To be"], SamplingConfig(seed=1), max_new_tokens=50)
 """
@@ -99,7 +100,7 @@ class TextDecoding:
         self._stops = [StopStrings(stop) for _ in prompts]
         self._streams = [TextStream(tokenizer) for _ in prompts]
         self.tokens = Decoding(
-            model, ids, sampling, max_new_tokens=max_new_tokens, stop_ids={tokenizer.eos_id}
+            model, ids, sampling, max_new_tokens=max_new_tokens, stop_ids={tokenizer.eos_id, tokenizer.bos_id}
         )
 
     def __iter__(self) -> Iterator[Piece]:

