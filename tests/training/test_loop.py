@@ -17,6 +17,8 @@ from trueformer.training.callbacks.protocol import Callback
 from trueformer.training.checkpoints import latest_checkpoint
 from trueformer.training.diagnosis import TrainingDiverged
 from trueformer.training.folders import checkpoint_folders
+from trueformer.training.loop import Trainer
+from trueformer.training.run import build_model
 
 
 class Recorder(Callback):
@@ -145,6 +147,16 @@ def test_a6_validation_is_the_same_every_time(make_trainer):
     assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
 
 
+def test_a11_the_model_is_on_the_device_before_anything_else(tiny_config, tiny_data, tmp_path):
+    """`meta` stands for an accelerator: a device every machine has, and not where models are made."""
+    config = tiny_config()
+    model = build_model(config.model, config.loop)
+    trainer = Trainer(config, model, tiny_data, tmp_path, device=torch.device("meta"))
+    assert {p.device.type for p in trainer.model.parameters()} == {"meta"}
+    held = [p for group in trainer.optimizers.param_groups for p in group["params"]]
+    assert {p.device.type for p in held} == {"meta"}
+
+
 def test_a11_evaluation_needs_no_training_first(make_trainer):
     trainer = make_trainer()
     assert next(trainer.model.parameters()).device == trainer.device
@@ -267,6 +279,22 @@ def test_early_stopping_saves_and_says_why(make_trainer, tmp_path):
     assert stop.step < 60
     assert trainer.exit_code == 0
     assert latest_checkpoint(tmp_path).state["progress"]["step"] == stop.step
+
+
+def test_callbacks_go_on_where_they_were(make_trainer, tmp_path):
+    """Patience of three, two of them used up before the run is stopped: one more evaluation ends it."""
+    still = {"lr_matrices": 1e-30, "lr_embeddings": 1e-30, "lr_vectors": 1e-30}
+    changes = {
+        "loop": {"eval_every": 1, "steps": 9},
+        "optim": still,
+        "callbacks": [EarlyStopping(patience=3)],
+    }
+    first = make_trainer(**changes)
+    first.config = dataclasses.replace(first.config, loop=dataclasses.replace(first.config.loop, steps=3))
+    assert first.fit().step == 3
+    resumed = make_trainer(**(changes | {"callbacks": [EarlyStopping(patience=3)]}))
+    resumed.load(latest_checkpoint(tmp_path))
+    assert resumed.fit().step == 4
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "adamuon"])

@@ -47,7 +47,7 @@ from trueformer.training.distributed import World, barrier, summed, wrap
 from trueformer.training.folders import checkpoint_folders, checkpoint_path
 from trueformer.training.objective import Objective
 from trueformer.training.precision import autocast
-from trueformer.training.randomness import deterministic_kernels, preserved_rng
+from trueformer.training.randomness import deterministic_kernels
 from trueformer.training.signals import StopRequest, exit_code, stop_on_signals
 from trueformer.training.state import Progress, capture_state, restore_state
 
@@ -174,8 +174,8 @@ class Trainer:
         return tokens, summed([loss_share], self.world)[0], norm, grad_norm
 
     def evaluate(self) -> EvalResult:
-        """How well the validation split is predicted, over all processes; mode and randomness stay."""
-        with preserved_rng(), autocast(self.config.loop, self.device):
+        """How well the validation split is predicted, over all processes; the model's mode stays."""
+        with autocast(self.config.loop, self.device):
             self.evaluation = evaluate(
                 self.model,
                 self.data.validation,
