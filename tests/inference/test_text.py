@@ -110,23 +110,30 @@ def test_text_equals_the_decoded_ids_and_half_characters_wait(model: DecoderLM, 
     assert "\ufffd" in result.text, "random bytes are no text: only so is the waiting tested"
 
 
-def test_the_end_token_ends_a_text_and_is_not_shown(model: DecoderLM, tokenizer: Tokenizer) -> None:
-    with torch.no_grad():
-        shouting = DecoderLM(model.config).eval()
-        shouting.load_state_dict(model.state_dict())
-        # The head is the embedding: a final norm of zeros leaves logits of zero, and id 0 is the first.
-        shouting.final_norm.weight.zero_()
-    ending = complete(shouting, tokenizer, ["to be"], GREEDY, max_new_tokens=5)[0]
-    assert tokenizer.eos_id != 0
-    assert (len(ending.ids), ending.reason) == (5, "length")
-    with torch.no_grad():
-        shouting.final_norm.weight.fill_(1.0)
-        shouting.embedding.weight[tokenizer.eos_id] *= 0
-        shouting.embedding.weight *= 1e-6
-        direction = shouting.hidden(torch.tensor([tokenizer.encode("to be", bos=True)]))[0, -1]
-        shouting.embedding.weight[tokenizer.eos_id] = direction
+@torch.no_grad()
+def always_saying(token: int, model: DecoderLM, tokenizer: Tokenizer) -> DecoderLM:
+    """A copy of the model whose next token after "to be" is `token`, by far."""
+    shouting = DecoderLM(model.config).eval()
+    shouting.load_state_dict(model.state_dict())
+    shouting.embedding.weight[token] *= 0
+    shouting.embedding.weight *= 1e-6
+    direction = shouting.hidden(torch.tensor([tokenizer.encode("to be", bos=True)]))[0, -1]
+    shouting.embedding.weight[token] = direction
+    return shouting
+
+
+@pytest.mark.parametrize("role", ["eos_id", "bos_id"])
+def test_an_end_or_a_next_document_ends_a_text_and_is_not_shown(
+    role: str, model: DecoderLM, tokenizer: Tokenizer
+) -> None:
+    shouting = always_saying(getattr(tokenizer, role), model, tokenizer)
     ending = complete(shouting, tokenizer, ["to be"], GREEDY, max_new_tokens=5)[0]
     assert (ending.text, ending.ids, ending.reason) == ("", [], "stop")
+    letter = tokenizer.encode("a")[0]
+    going_on = complete(
+        always_saying(letter, model, tokenizer), tokenizer, ["to be"], GREEDY, max_new_tokens=1
+    )[0]
+    assert (going_on.ids, going_on.reason) == ([letter], "length")
 
 
 def test_bos_goes_in_front_as_the_tokenizer_has_it(model: DecoderLM, tokenizer: Tokenizer) -> None:
@@ -189,6 +196,8 @@ def test_t15_a_loaded_run_speaks_with_the_tokenizer_it_was_trained_with(
     )
     loaded = load_model(tmp_path)
     assert loaded.tokenizer is not None
-    said = complete(loaded.model, loaded.tokenizer, ["βγ"], SamplingConfig(seed=1), max_new_tokens=15)[0]
-    assert said.text
-    assert set(said.text) <= set("αβγδεζηθ\ufffd")
+    seeds = [SamplingConfig(seed=seed) for seed in range(8)]
+    said = complete(loaded.model, loaded.tokenizer, ["βγ"] * 8, seeds, max_new_tokens=15)
+    text = "".join(completion.text for completion in said)
+    assert text
+    assert set(text) <= set("αβγδεζηθ\ufffd")

@@ -1,8 +1,8 @@
 """Text in, text out: prompts continued, whole or as a stream, until a stop string, the end token or a limit.
 
 Text is shown only when it is certain: never half a character, never the beginning of a stop string, nothing
-after one. The tokenizer decides about BOS, and both EOS and the BOS of a next document end a text. Leaves out chat
-templates (`chat.py`).
+after one. The tokenizer decides about BOS, and both EOS and the BOS of a next document end a text. Leaves out
+chat templates (`chat.py`).
 
     complete(loaded.model, loaded.tokenizer, ["To be"], SamplingConfig(seed=1), max_new_tokens=50)
 """
