@@ -1,4 +1,4 @@
-"""The loss against the plain twin and torch's, value and gradient, for every option; what it must never do."""
+"""The loss against the plain twin and torch's, value and gradient, in every option; what it must never do."""
 
 import math
 
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trueformer.nn.plain import plain_cross_entropy
+from trueformer.training import loss as loss_module
 from trueformer.training.loss import IGNORE, token_loss, token_nats
 
 
@@ -59,6 +60,23 @@ def test_loss_and_gradients_equal_the_plain_twin_for_every_chunk(case):
     upstream = 0.37  # what dividing by a count sends back
     got = torch.autograd.grad(upstream * ours.total, (hidden, head))
     wanted = torch.autograd.grad(upstream * theirs, (hidden, head))
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(cases(), st.integers(1, 40), st.integers(1, 9))
+def test_the_sizes_of_blocks_change_nothing(case, cached_logits, head_rows):
+    sizes, terms, chunk = case
+    hidden, head, targets = draw(**sizes)
+    whole = token_loss(hidden, head, targets, **terms).total
+    with pytest.MonkeyPatch.context() as patch:  # so that a few tokens make many blocks
+        patch.setattr(loss_module, "CACHED_LOGITS", cached_logits)
+        patch.setattr(loss_module, "HEAD_ROWS", head_rows)
+        blocks = token_loss(hidden, head, targets, chunk=chunk, **terms).total
+    torch.testing.assert_close(blocks, whole, rtol=1e-5, atol=1e-5)
+    got = torch.autograd.grad(blocks, (hidden, head))
+    wanted = torch.autograd.grad(whole, (hidden, head))
     for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -148,11 +166,17 @@ def test_n4_accumulated_sums_over_the_step_s_count_give_the_full_batch_gradient(
     targets[:7] = IGNORE  # micro-batches of 1, 8 and 8 targets
     full = token_loss(hidden, head, targets, chunk=chunk)
     (wanted,) = torch.autograd.grad(full.total / full.n_tokens, head)
-    parts = [token_loss(hidden[i : i + 8], head, targets[i : i + 8], chunk=chunk) for i in (0, 8, 16)]
+
+    def micro_batches():
+        slices = [slice(i, i + 8) for i in (0, 8, 16)]
+        return [token_loss(hidden[part], head, targets[part], chunk=chunk) for part in slices]
+
+    parts = micro_batches()
     count = sum(part.n_tokens for part in parts)
     assert [int(part.n_tokens) for part in parts] == [1, 8, 8]
-    accumulated = sum(torch.autograd.grad(part.total / count, head, retain_graph=True)[0] for part in parts)
+    accumulated = sum(torch.autograd.grad(part.total / count, head)[0] for part in parts)
     torch.testing.assert_close(accumulated, wanted, rtol=1e-5, atol=1e-6)
+    parts = micro_batches()
     undivided = sum(torch.autograd.grad(part.total / part.n_tokens, head)[0] for part in parts)
     by_steps = undivided / 3  # the mean of means: one target of the first part weighs as much as eight
     for wrong in (undivided, by_steps):
@@ -240,6 +264,14 @@ def test_a_frozen_side_gets_no_gradient(frozen):
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+def test_a_second_backward_through_slices_is_refused_and_not_wrong():
+    hidden, head, targets = draw()
+    loss = token_loss(hidden, head, targets, chunk=3).total
+    loss.backward(torch.tensor(0.5), retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward(torch.tensor(0.5))
 
 
 def test_huge_logits_stay_finite():

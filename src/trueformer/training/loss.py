@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 IGNORE = -100
-SLICE_LOGITS = 2**21  # 8 MiB in float32 stays near the cores ...
-SLICE_TOKENS = 512  # ... but products with the head need this many rows to run at full speed
+SLICE_TOKENS = 512  # products with the head need this many rows to run at full speed, but ...
+CACHED_LOGITS = 2**20  # ... softmax runs fastest on what stays in a cache: 4 MiB in float32
+HEAD_ROWS = 8192  # of the head's gradient made at one time: the product is as large as what it is added to
 COMPILED_LOGITS = 2**24  # a compiler fuses the direct path, which then wins for longer; 64 MiB
 
 
@@ -62,7 +63,7 @@ def token_loss(
     terms = _Terms(softcap, z_loss, label_smoothing)
     compiling = torch.compiler.is_compiling()
     n_logits = len(targets_T) * head_weight.shape[0]
-    if len(targets_T) <= chunk and n_logits <= (COMPILED_LOGITS if compiling else SLICE_LOGITS):
+    if len(targets_T) <= chunk and n_logits <= (COMPILED_LOGITS if compiling else CACHED_LOGITS):
         total = _direct(x_TD, head_weight, targets_T, terms, ignore_index)
     else:
         total = _sliced(x_TD, head_weight, targets_T, terms, ignore_index, chunk)
@@ -109,7 +110,7 @@ def _compute_dtype(x: Tensor, head: Tensor) -> torch.dtype:
 
 
 def _slice_size(chunk: int, vocab_size: int) -> int:
-    return min(chunk, max(SLICE_TOKENS, SLICE_LOGITS // vocab_size))
+    return min(chunk, max(SLICE_TOKENS, CACHED_LOGITS // vocab_size))
 
 
 def _parts(total: int, size: int) -> list[slice]:
@@ -151,7 +152,7 @@ def _sliced(
     return total
 
 
-# One operation to a compiler, which would otherwise unroll the slices; they are large enough to run without it.
+# One operation to a compiler, which would otherwise unroll the slices; they are large enough without it.
 @torch.library.custom_op("trueformer::loss_and_gradients", mutates_args=())
 def _loss_and_gradients(
     x_TD: Tensor,
@@ -172,13 +173,17 @@ def _loss_and_gradients(
     grad_head_VD = torch.zeros_like(head_VD if want_head else head_VD[:0], dtype=torch.float32)
     head = head_VD.to(dtype)
     for live_S in (targets_T != ignore).nonzero()[:, 0].split(size):
-        x_SD = x_TD[live_S].to(dtype)
-        loss, grad_SV = _slice_loss(x_SD @ head.T, targets_T[live_S], _Terms(softcap, z_loss, smoothing))
-        total += loss
+        x_SD, targets_S = x_TD[live_S].to(dtype), targets_T[live_S]
+        grad_SV = x_SD @ head.T  # logits, until they are overwritten
+        for rows in _parts(len(live_S), max(1, CACHED_LOGITS // len(head))):
+            total += _to_gradient_(grad_SV[rows], targets_S[rows], _Terms(softcap, z_loss, smoothing))
         if want_x:
             grad_x_TD[live_S] = (grad_SV @ head).to(x_TD.dtype)
         if want_head:
-            grad_head_VD += grad_SV.T @ x_SD  # float32: a sum of bf16 slices would lose the small ones
+            for rows in _parts(
+                len(head), HEAD_ROWS
+            ):  # float32: a sum of bf16 slices would lose the small ones
+                grad_head_VD[rows] += grad_SV[:, rows].T @ x_SD
     return total, grad_x_TD, grad_head_VD.to(head_VD.dtype)
 
 
@@ -193,30 +198,29 @@ def _keep_gradients(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tenso
 
 
 def _scale_gradients(ctx: Any, grad_total: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    scaled = [gradient * grad_total if gradient.numel() else None for gradient in ctx.saved_tensors]
-    return (*scaled, *[None] * 9)
+    scaled = [gradient.mul_(grad_total) if gradient.numel() else None for gradient in ctx.saved_tensors]
+    return (*scaled, *[None] * 9)  # in place, so that a second backward is refused and not wrong
 
 
 _loss_and_gradients.register_autograd(_scale_gradients, setup_context=_keep_gradients)
 
 
-def _slice_loss(logits_SV: Tensor, targets_S: Tensor, terms: _Terms) -> tuple[Tensor, Tensor]:
-    """One slice's summed loss, and its gradient with respect to `logits_SV` in their dtype.
+def _to_gradient_(logits_SV: Tensor, targets_S: Tensor, terms: _Terms) -> Tensor:
+    """Summed loss of a few tokens, whose logits are overwritten with its gradient with respect to them.
 
     With p the softmax and y the target: loss = lse - (1 - e) l_y - (e / V) Σ l + z lse², so its gradient is
     (1 + 2 z lse) p - (1 - e) [v = y] - e / V; under a cap, times the slope 1 - (l / c)² of the cap.
     """
     softcap, z, smoothing = terms
-    capped_SV = logits_SV if softcap is None else _cap(logits_SV, softcap)
-    logp_SV = F.log_softmax(capped_SV, dim=-1, dtype=torch.float32)
-    y_S1 = targets_S[:, None]
+    capped_SV, y_S1 = _cap(logits_SV, softcap), targets_S[:, None]
+    logp_SV = F.log_softmax(capped_SV, dim=-1)
     logp_y_S1 = logp_SV.gather(-1, y_S1)
     loss = -(1 - smoothing) * logp_y_S1.sum()
     if smoothing:
         loss -= smoothing * logp_SV.mean(-1).sum()
     grad_SV = logp_SV.exp_()
     if z:
-        lse_S1 = capped_SV.gather(-1, y_S1).float() - logp_y_S1
+        lse_S1 = capped_SV.gather(-1, y_S1) - logp_y_S1
         loss += z * lse_S1.square().sum()
         grad_SV *= 1 + 2 * z * lse_S1
     if smoothing:
@@ -224,4 +228,5 @@ def _slice_loss(logits_SV: Tensor, targets_S: Tensor, terms: _Terms) -> tuple[Te
     grad_SV.scatter_add_(-1, y_S1, torch.full_like(logp_y_S1, smoothing - 1))
     if softcap is not None:
         grad_SV *= 1 - (capped_SV / softcap).square()
-    return loss, grad_SV.to(logits_SV.dtype)
+    logits_SV.copy_(grad_SV)
+    return loss
