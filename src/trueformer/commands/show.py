@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from trueformer.training.run import RunResult
 
 
-def si(number: float, unit: str = "") -> str:
+def si(number: int | float, unit: str = "") -> str:
     """A number with three digits and a prefix. Example: si(3_148_800) is "3.15 M"."""
     if number < 1000:
         return f"{number:.3g} {unit}".rstrip()
