@@ -1,7 +1,8 @@
 """How big a decoder is, from its configuration alone: parameters, FLOPs a token, memory to train and decode.
 
 Leaves out torch: `--dry-run` answers without building anything. Parameters and cache bytes are exact; memory
-for activations is an estimate of what the fast path keeps for the backward pass.
+for activations is an estimate of what the fused kernels keep for the backward pass, without the attention
+weights that `nn/short.py` keeps.
 """
 
 from dataclasses import dataclass
