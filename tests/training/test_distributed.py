@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -25,6 +26,7 @@ from trueformer.training.distributed import (
 from trueformer.training.folders import checkpoint_folders, checkpoint_path
 from trueformer.training.run import train
 
+PATIENCE = 180  # seconds; a run takes a tenth of it on an idle machine
 SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
@@ -76,8 +78,20 @@ def torchrun(config, out, *, resume=False, stop_at=0):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
     arguments = [json.dumps(to_dict(config)), out, "resume" if resume else "start", str(stop_at)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command + arguments, check=False, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-4000:]
+    with subprocess.Popen(
+        command + arguments,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        try:
+            _, errors = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # ranks that wait for each other never end
+            raise
+    assert process.returncode == 0, errors[-4000:]
     return [json.loads((out.parent / f"{out.name}-rank{rank}.json").read_text()) for rank in range(2)]
 
 

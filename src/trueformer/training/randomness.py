@@ -53,16 +53,6 @@ def restore_rng(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def preserved_rng() -> Iterator[None]:
-    """Whatever the block draws, the run's own randomness continues as if it had not."""
-    state = capture_rng()
-    try:
-        yield
-    finally:
-        restore_rng(state)
-
-
-@contextmanager
 def deterministic_kernels(device: torch.device) -> Iterator[None]:
     """Choose kernels that give the same bits each time, within the block.
 

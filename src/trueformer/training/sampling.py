@@ -8,7 +8,6 @@ from trueformer.inference.generate import generate
 from trueformer.models.decoder import DecoderLM
 from trueformer.tokenization.protocol import Tokenizer
 from trueformer.training.config import LoopConfig
-from trueformer.training.randomness import preserved_rng
 
 
 class TrainingSample:
@@ -26,10 +25,9 @@ class TrainingSample:
         training = self._model.training
         self._model.eval()
         try:
-            with preserved_rng():
-                written = generate(
-                    self._model, [prompt], sampling, max_new_tokens=config.sample_tokens, stop_ids=ends
-                )
+            written = generate(
+                self._model, [prompt], sampling, max_new_tokens=config.sample_tokens, stop_ids=ends
+            )
         finally:
             self._model.train(training)
         self.last = self._tokenizer.decode(prompt + written[0].ids)
