@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import trueformer
 from trueformer.cli import main
 
 TEXT = "The fox saw the hen. The hen saw the fox.\n\n" * 200
@@ -39,6 +40,12 @@ def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
     return said[0]
+
+
+def test_public_names_are_there_and_nothing_else():
+    assert all(getattr(trueformer, name) for name in trueformer.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = trueformer.nothing
 
 
 def test_help_needs_no_torch():

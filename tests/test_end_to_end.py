@@ -10,8 +10,8 @@ from trueformer.data.shards import prepare
 from trueformer.evaluation.bits_per_byte import evaluate
 from trueformer.inference.config import SamplingConfig
 from trueformer.inference.generate import generate
-from trueformer.models.config import DecoderConfig
 from trueformer.load import load_model
+from trueformer.models.config import DecoderConfig
 from trueformer.optim.config import ScheduleConfig
 from trueformer.training.callbacks.json_lines import read_json_lines
 from trueformer.training.config import LoopConfig, RunConfig

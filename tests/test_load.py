@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from trueformer.config import to_dict
+from trueformer.load import load_model
 from trueformer.models.config import DecoderConfig
 from trueformer.models.decoder import DecoderLM
-from trueformer.load import load_model
-from trueformer.transfer import export_model, import_model
 from trueformer.tokenization.bpe import train_bpe
 from trueformer.tokenization.load import load_tokenizer
 from trueformer.training.checkpoints import save_checkpoint
@@ -18,6 +17,7 @@ from trueformer.training.config import RunConfig
 from trueformer.training.folders import checkpoint_path
 from trueformer.training.manifest import DamagedCheckpointError
 from trueformer.training.retention import mark_best
+from trueformer.transfer import export_model, import_model
 
 TOKENIZER = train_bpe(["the cat sat on the mat\n"] * 3, 280)
 CONFIG = DecoderConfig(vocab_size=TOKENIZER.vocab_size, max_len=512, d_model=16, n_layers=2, n_heads=2)

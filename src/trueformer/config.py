@@ -1,6 +1,6 @@
 """Configurations as plain data: dataclasses to dictionaries and back, unknown keys refused.
 
-Leaves out any schema language: a configuration is a frozen dataclass and its `__post_init__` is the validator.
+Leaves out any schema language: a configuration is a frozen dataclass, its `__post_init__` the validator.
 """
 
 import dataclasses
@@ -23,7 +23,8 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str = "") -> T:
     """Build `cls` (a dataclass) from a dictionary made by `to_dict`.
 
     Raises:
-        ValueError: a key is unknown or missing, or a value has the wrong type; names the key and what was expected.
+        ValueError: a key is unknown or missing, or a value has the wrong type; names the key and what was
+            expected.
     """
     where = where or cls.__name__
     if not isinstance(values, dict):

@@ -10,8 +10,8 @@ import torch
 
 from trueformer.config import to_dict
 from trueformer.data.config import DataConfig
-from trueformer.models.convert.hugging_face import export_hugging_face
 from trueformer.load import load_model
+from trueformer.models.convert.hugging_face import export_hugging_face
 from trueformer.training.checkpoints import save_checkpoint
 from trueformer.training.config import RunConfig
 from trueformer.training.folders import checkpoint_path

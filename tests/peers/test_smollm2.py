@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from trueformer.models.convert.hugging_face import export_hugging_face
 from trueformer.load import load_model, smollm2_path
+from trueformer.models.convert.hugging_face import export_hugging_face
 from trueformer.models.loaded import LoadedModel
 
 try:

@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import tyro
 
@@ -54,8 +54,8 @@ class Generate:
     """End before any of these texts."""
     compile: tyro.conf.FlagCreatePairsOff[bool] = False
     """Compile the decoding step: half a minute first, then several times as fast."""
-    quantize: Literal["none", "int8"] = "none"
-    """Weights in 8 bits, with --compile."""
+    int8: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Weights in 8 bits; with --compile."""
     dtype: Literal["float32", "bf16"] = "float32"
     """What weights are held in."""
     sampling: SamplingOptions
@@ -71,14 +71,17 @@ class Generate:
         if loaded.tokenizer is None:
             raise ValueError(f"{self.model} has no tokenizer, so it can neither read nor write text")
         text = self._text(loaded)
+        bos = False if self.chat else None
+        n_tokens = len(loaded.tokenizer.encode(text, bos=True, allow_special=self.chat)) + self.max_new_tokens
+        options: dict[str, Any] = {"temperature": 0.8} | dict(self.sampling)
         decoding = TextDecoding(
-            self._steps(loaded.model),
+            self._steps(loaded.model, n_tokens),
             loaded.tokenizer,
             [text],
-            SamplingConfig(**({"temperature": 0.8} | dict(self.sampling))),
+            SamplingConfig(**options),
             max_new_tokens=self.max_new_tokens,
             stop=self.stop,
-            bos=False if self.chat else None,
+            bos=bos,
             allow_special=self.chat,
         )
         if not self.chat:
@@ -102,9 +105,13 @@ class Generate:
             )
         return render_chat(loaded.chat_template, [{"role": "user", "content": prompt}])
 
-    def _steps(self, model: "DecoderLM") -> "DecoderLM | CompiledDecoder":
+    def _steps(self, model: "DecoderLM", n_tokens: int) -> "DecoderLM | CompiledDecoder":
         from trueformer.inference.compiled import CompiledDecoder
+        from trueformer.inference.quantize import quantize_int8
 
-        if self.quantize != "none" and not self.compile:
-            raise ValueError("--quantize needs --compile: only the compiled step reads weights of 8 bits")
-        return CompiledDecoder(model) if self.compile else model
+        if self.int8 and not self.compile:
+            raise ValueError("--int8 needs --compile: read eagerly, weights of 8 bits are slower, not faster")
+        if not self.compile:
+            return model
+        model = quantize_int8(model) if self.int8 else model
+        return CompiledDecoder(model, max_len=min(n_tokens, model.config.max_len))

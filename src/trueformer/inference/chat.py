@@ -22,10 +22,13 @@ def render_chat(template: str, messages: Sequence[Mapping[str, str]], *, bos: st
         raise TemplateError(message)
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = refuse
     try:
         return environment.from_string(template).render(
-            messages=list(messages), add_generation_prompt=True, bos_token=bos, eos_token=eos
+            messages=list(messages),
+            add_generation_prompt=True,
+            bos_token=bos,
+            eos_token=eos,
+            raise_exception=refuse,
         )
     except TemplateError as error:
         raise ValueError(f"the model's chat template failed: {error}") from error
