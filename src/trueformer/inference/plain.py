@@ -80,7 +80,7 @@ def plain_generate(
     generator = torch.Generator().manual_seed(config.seed)
     ids, new = list(prompt), []
     while len(new) < max_new_tokens and len(ids) < model.config.max_len:
-        logits_V = model(torch.tensor([ids], device=model.head_weight.device))[0, -1]
+        logits_V = model(torch.tensor([ids], device=model.embedding.weight.device))[0, -1]
         probabilities_V = plain_probabilities(logits_V, ids, config)
         uniform = 0.0
         if config.temperature > 0:

@@ -48,7 +48,7 @@ class EagerSteps:
 
     def __init__(self, model: DecoderLM) -> None:
         self.model, self.config = model, model.config
-        self.device = model.head_weight.device
+        self.device: torch.device = model.embedding.weight.device
 
     def refuse(self, n_rows: int, length: int) -> None:
         """Any number of rows fits; their length is checked against max_len by the caller."""

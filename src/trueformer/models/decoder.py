@@ -111,7 +111,8 @@ class DecoderLM(nn.Module):
 
     def logits(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
         """Logits of hidden states, in float32, soft-capped at ±logit_softcap (Gemma 2, arXiv 2408.00118)."""
-        logits = F.linear(x, self.head_weight).float()
+        logits = F.linear(x, self.embedding.weight) if self.head is None else self.head(x)
+        logits = logits.float()
         cap = self.config.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
