@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-VOCAB, WIDTH, LAYERS, ROWS, LENGTH = 49_152, 576, 2, 8, 512
+VOCAB, WIDTH, LAYERS, ROWS, LENGTH = 49_152, 576, 2, 16, 512
 
 
 def sides() -> dict:

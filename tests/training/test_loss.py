@@ -74,6 +74,8 @@ def test_the_sizes_of_blocks_change_nothing(case, cached_logits, head_rows):
         patch.setattr(loss_module, "CACHED_LOGITS", cached_logits)
         patch.setattr(loss_module, "HEAD_ROWS", head_rows)
         blocks = token_loss(hidden, head, targets, chunk=chunk, **terms).total
+        nats = token_nats(hidden, head, targets, chunk=chunk, softcap=terms["softcap"])
+    torch.testing.assert_close(nats, token_nats(hidden, head, targets, softcap=terms["softcap"]))
     torch.testing.assert_close(blocks, whole, rtol=1e-5, atol=1e-5)
     got = torch.autograd.grad(blocks, (hidden, head))
     wanted = torch.autograd.grad(whole, (hidden, head))

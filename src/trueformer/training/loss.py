@@ -86,14 +86,15 @@ def token_nats(
         ValueError: targets that are not int64.
     """
     x_TD, targets_T = _flatten(hidden, targets)
-    dtype = _compute_dtype(x_TD, head_weight)
-    size = _slice_size(chunk, head_weight.shape[0])
+    dtype, vocab_size = _compute_dtype(x_TD, head_weight), head_weight.shape[0]
     head_VD, nats_T = head_weight.to(dtype), torch.empty(len(targets_T), device=x_TD.device)
-    for part in _parts(len(targets_T), size):
-        logits_SV = _cap(x_TD[part].to(dtype) @ head_VD.T, softcap)
-        nats_T[part] = F.cross_entropy(
-            logits_SV, targets_T[part], reduction="none", ignore_index=ignore_index
-        )
+    for part in _parts(len(targets_T), _slice_size(chunk, vocab_size)):
+        logits_SV, targets_S, nats_S = x_TD[part].to(dtype) @ head_VD.T, targets_T[part], nats_T[part]
+        for rows in _parts(len(targets_S), _block_size(vocab_size)):
+            capped = _cap(logits_SV[rows], softcap)
+            nats_S[rows] = F.cross_entropy(
+                capped, targets_S[rows], reduction="none", ignore_index=ignore_index
+            )
     return nats_T.view(targets.shape)
 
 
@@ -110,7 +111,11 @@ def _compute_dtype(x: Tensor, head: Tensor) -> torch.dtype:
 
 
 def _slice_size(chunk: int, vocab_size: int) -> int:
-    return min(chunk, max(SLICE_TOKENS, CACHED_LOGITS // vocab_size))
+    return min(chunk, max(SLICE_TOKENS, _block_size(vocab_size)))
+
+
+def _block_size(vocab_size: int) -> int:
+    return max(1, CACHED_LOGITS // vocab_size)
 
 
 def _parts(total: int, size: int) -> list[slice]:
@@ -175,7 +180,7 @@ def _loss_and_gradients(
     for live_S in (targets_T != ignore).nonzero()[:, 0].split(size):
         x_SD, targets_S = x_TD[live_S].to(dtype), targets_T[live_S]
         grad_SV = x_SD @ head.T  # logits, until they are overwritten
-        for rows in _parts(len(live_S), max(1, CACHED_LOGITS // len(head))):
+        for rows in _parts(len(live_S), _block_size(len(head))):
             total += _to_gradient_(grad_SV[rows], targets_S[rows], _Terms(softcap, z_loss, smoothing))
         if want_x:
             grad_x_TD[live_S] = (grad_SV @ head).to(x_TD.dtype)
@@ -194,6 +199,8 @@ def _(x_TD, head_VD, targets_T, dtype, size, ignore, softcap, z_loss, smoothing,
 
 
 def _keep_gradients(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)  # or zeros as large as the head would be made for them
     ctx.save_for_backward(*output[1:])
 
 
