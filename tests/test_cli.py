@@ -139,6 +139,29 @@ def test_another_seed_is_no_resumption(run: Path, text: Path, capsys: pytest.Cap
     assert "loop.seed was 1337, now 3" in said
 
 
+def test_another_run_is_gone_on_with_in_a_new_folder(run: Path, text: Path, tmp_path: Path):
+    extra = ["--start-from", str(run), "--steps", "8"]
+    with pytest.warns(UserWarning, match="steps changed from 6 to 8"):
+        assert main(["train", *options(text, tmp_path / "more"), *extra]) == 0
+    events = [json.loads(line) for line in (tmp_path / "more" / "metrics.jsonl").read_text().splitlines()]
+    assert [event["step"] for event in events if event["event"] == "step"] == [7, 8]
+
+
+def test_a_start_that_is_not_there_or_cannot_be_gone_on_with_is_said(
+    run: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    train = ["train", *options(text, tmp_path / "more")]
+    assert "there is no folder" in refused(capsys, *train, "--start-from", str(tmp_path / "typo"))
+    assert "no checkpoint to start from" in refused(
+        capsys, *train, "--start-from", str(text.parent / "cache")
+    )
+    assert main(["export", str(run), str(tmp_path / "exported")]) == 0
+    assert main(["import", str(tmp_path / "exported"), str(tmp_path / "imported")]) == 0
+    capsys.readouterr()
+    assert "it was imported" in refused(capsys, *train, "--start-from", str(tmp_path / "imported"))
+    assert not (tmp_path / "more").exists()
+
+
 def test_t25_a_source_that_is_not_there_is_said_at_once(capsys: pytest.CaptureFixture, tmp_path: Path):
     said = refused(capsys, "train", str(tmp_path / "nothing.txt"), "--out", str(tmp_path / "out"))
     assert "nothing.txt" in said

@@ -6,13 +6,13 @@ import pytest
 
 from trueformer.config import to_dict
 from trueformer.training.checkpoints import Checkpoint
+from trueformer.training.run import checkpoint_to_resume
 from trueformer.training.run_folder import (
     check_claim,
     check_resumable,
     clear,
     describe_run,
     differences,
-    find_checkpoint,
     saved_config,
 )
 
@@ -102,7 +102,9 @@ def test_resuming_needs_a_run(tmp_path):
 
 def test_t9_a_run_without_a_checkpoint_starts_over_only_with_a_warning(run):
     with pytest.warns(UserWarning, match="has no checkpoint yet: starting it from step 0"):
-        assert find_checkpoint(run) is None
+        assert checkpoint_to_resume(run, True) is None
+    with pytest.raises(ValueError, match="has no checkpoint: expected a run"):
+        checkpoint_to_resume(run / "elsewhere", run)
 
 
 def test_the_saved_config_is_the_config(run, tiny_config):

@@ -1,11 +1,12 @@
 """A whole run: prepare the data, build the model, resume or start, train, leave a folder with everything.
 
-    result = train(config, Path("runs/first"))          # or: trueformer train --out runs/first
+    result = train(config, Path("runs/first"))          # or: trueformer train shakespeare --out runs/first
 
 Leaves out parsing and printing (`cli`), and the loop itself (`loop`).
 """
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ def train(
             if world.is_main:
                 check_claim(out, resume=resume is True, overwrite=overwrite)
             data = prepare(config.data)
-        checkpoint = find_checkpoint(out if resume is True else resume) if resume else None
+        checkpoint = checkpoint_to_resume(out, resume)
         config = _resolved(config, checkpoint, device)
         if checkpoint is not None:
             check_resumable(config, checkpoint)
@@ -98,6 +99,19 @@ def train(
         evaluation=evaluation,
         sample=sample.last,
     )
+
+
+def checkpoint_to_resume(out: Path, resume: bool | Path) -> Checkpoint | None:
+    """What to go on from: the run in `out` may have nothing yet, which is said; one that is named must."""
+    if not resume:
+        return None
+    source = out if resume is True else resume
+    checkpoint = find_checkpoint(source)
+    if checkpoint is None and resume is not True:
+        raise ValueError(f"{source} has no checkpoint: expected a run or a checkpoint folder to start from")
+    if checkpoint is None:
+        warnings.warn(f"{source} has no checkpoint yet: starting it from step 0", stacklevel=2)
+    return checkpoint
 
 
 def build_model(config: DecoderConfig, loop: LoopConfig) -> DecoderLM:

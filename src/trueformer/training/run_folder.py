@@ -116,13 +116,10 @@ def describe_run(folder: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
 
 
 def find_checkpoint(source: Path) -> Checkpoint | None:
-    """The checkpoint at `source`, or the newest of the run there; warns and gives None if it has none yet."""
+    """The checkpoint at `source`, or the newest of the run there; None if it has none yet."""
     if (source / "manifest.json").exists():
         return load_checkpoint(source)
-    checkpoint = latest_checkpoint(source)
-    if checkpoint is None:
-        warnings.warn(f"{source} has no checkpoint yet: starting it from step 0", stacklevel=2)
-    return checkpoint
+    return latest_checkpoint(source)
 
 
 def check_resumable(config: RunConfig, checkpoint: Checkpoint) -> None:
@@ -135,6 +132,11 @@ def check_resumable(config: RunConfig, checkpoint: Checkpoint) -> None:
         ValueError: a field differs that would make it another run; or it has taken as many steps as asked
         for.
     """
+    if "progress" not in checkpoint.state:
+        raise ValueError(
+            f"{checkpoint.path} holds weights and no state of a training run (it was imported): "
+            "there is nothing to go on with exactly"
+        )
     old = from_dict(RunConfig, checkpoint.config)
     step = checkpoint.state["progress"]["step"]
     changed = differences(to_dict(old), to_dict(config))
