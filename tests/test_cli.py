@@ -151,10 +151,7 @@ def test_a_start_that_is_not_there_or_cannot_be_gone_on_with_is_said(
     run: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ):
     train = ["train", *options(text, tmp_path / "more")]
-    assert "there is no folder" in refused(capsys, *train, "--start-from", str(tmp_path / "typo"))
-    assert "no checkpoint to start from" in refused(
-        capsys, *train, "--start-from", str(text.parent / "cache")
-    )
+    assert "typo has no checkpoint" in refused(capsys, *train, "--start-from", str(tmp_path / "typo"))
     assert main(["export", str(run), str(tmp_path / "exported")]) == 0
     assert main(["import", str(tmp_path / "exported"), str(tmp_path / "imported")]) == 0
     capsys.readouterr()
