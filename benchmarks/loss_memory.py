@@ -1,6 +1,6 @@
 """Peak memory and time of a training step at a large vocabulary: sliced loss against all logits at once.
 
-    python benchmarks/loss_memory.py                 # about 3 minutes; needs 6 GB of free memory
+    python benchmarks/loss_memory.py                 # about 5 minutes; needs 8 GB of free memory
     python benchmarks/loss_memory.py --precision float32
 
 Each side runs in a process of its own, same weights, same tokens: two whole steps (forward, backward, AdamW),
