@@ -27,7 +27,7 @@ from trueformer.inference.steps import last_logits, left_padded
 from trueformer.models.decoder import DecoderLM
 from trueformer.nn.cache import StaticKVCache
 
-OPTIONS = {
+CPU_OPTIONS = {
     "freezing": True,  # weights are constants, packed when compiling
     "max_autotune": True,
     # One candidate for each matrix product, so nothing is timed: what is picked does not depend on what else
@@ -51,13 +51,16 @@ class CompiledDecoder:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: expected a whole number of rows, at least 1")
         self.model, self.config = model, model.config
-        self.device: torch.device = model.embedding.weight.device
         self.batch_size, self.max_len = batch_size, max_len
         with torch.inference_mode():
             self._cache = StaticKVCache(
                 self.config, batch_size, max_len, dtype=model.embedding.weight.dtype, device=self.device
             )
             self._compile()
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.embedding.weight.device
 
     def _compile(self) -> None:
         model, cache = self.model, self._cache
@@ -70,10 +73,10 @@ class CompiledDecoder:
             fullgraph=True,
             dynamic=False,
             # Checking each step that no module changed takes a tenth of it; see the snapshot above.
-            options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe},
+            options={"guard_filter_fn": lambda guards: [False] * len(guards)},
         )
         self._start([])
-        with inductor.patch(OPTIONS):
+        with inductor.patch(CPU_OPTIONS if self.device.type == "cpu" else {}):
             self._decode(torch.zeros(self.batch_size, 1, dtype=torch.long, device=self.device))
 
     def _start(self, lengths: Sequence[int]) -> None:

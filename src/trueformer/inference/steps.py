@@ -24,7 +24,11 @@ class Steps(Protocol):
     """A model and its cache, as generation sees them."""
 
     config: DecoderConfig
-    device: torch.device
+
+    @property
+    def device(self) -> torch.device:
+        """Where ids go in and logits come out."""
+        ...
 
     def refuse(self, n_rows: int, length: int) -> None:
         """Raise ValueError where so many rows, growing to so many tokens, do not fit."""
@@ -48,7 +52,10 @@ class EagerSteps:
 
     def __init__(self, model: DecoderLM) -> None:
         self.model, self.config = model, model.config
-        self.device: torch.device = model.embedding.weight.device
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.embedding.weight.device
 
     def refuse(self, n_rows: int, length: int) -> None:
         """Any number of rows fits; their length is checked against max_len by the caller."""
