@@ -46,14 +46,14 @@ def test_devices_by_name():
 
 
 def test_r9_compile_is_on_by_default_where_it_pays():
-    long, short = 2 * COMPILE_PAYS_FLOPS["cpu"], 0.5 * COMPILE_PAYS_FLOPS["cpu"]
-    assert compile_pays(LoopConfig(), long, CPU)
-    assert not compile_pays(LoopConfig(), short, CPU)
-    assert compile_pays(LoopConfig(compile=True), short, CPU)
-    assert not compile_pays(LoopConfig(compile=False), long, CPU)
-    assert not compile_pays(LoopConfig(backend="plain"), long, CPU)
+    long, short = 7 * COMPILE_PAYS_FLOPS["cpu"], 5 * COMPILE_PAYS_FLOPS["cpu"]  # for six layers
+    assert compile_pays(LoopConfig(), long, 6, CPU)
+    assert not compile_pays(LoopConfig(), short, 6, CPU)
+    assert compile_pays(LoopConfig(compile=True), short, 6, CPU)
+    assert not compile_pays(LoopConfig(compile=False), long, 6, CPU)
+    assert not compile_pays(LoopConfig(backend="plain"), long, 6, CPU)
 
 
 def test_without_a_compiler_nothing_is_compiled(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert not compile_pays(LoopConfig(), 1e30, CPU)
+    assert not compile_pays(LoopConfig(), 1e30, 6, CPU)

@@ -175,5 +175,5 @@ def _resolved(config: RunConfig, checkpoint: Checkpoint | None, device: torch.de
     else:
         tokens = config.loop.steps * config.loop.batch_size * config.data.seq_len
         flops = float(tokens) * training_flops_per_token(config.model, config.data.seq_len)
-        compiled = compile_pays(config.loop, flops, device)
+        compiled = compile_pays(config.loop, flops, config.model.n_layers, device)
     return dataclasses.replace(config, loop=dataclasses.replace(config.loop, compile=compiled))
