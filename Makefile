@@ -17,7 +17,8 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/trueformer train shakespeare --depth 4 --minutes 4 --out runs/shakespeare --overwrite
+	$(BIN)/trueformer train shakespeare --depth 4 --vocab-size 2048 --batch-size 8 --steps 600 --eval-every 150 \
+		--out runs/shakespeare --overwrite
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -48,6 +48,13 @@ def test_public_names_are_there_and_nothing_else():
         _ = trueformer.nothing
 
 
+@pytest.mark.parametrize("command", ["train", "generate", "eval", "export", "import", "info"])
+def test_help_shows_a_command_to_try(command: str, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"trueformer {command} " in capsys.readouterr().out.split("Try:")[1]
+
+
 def test_help_needs_no_torch():
     code = "import sys, trueformer.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

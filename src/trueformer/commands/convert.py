@@ -10,7 +10,7 @@ import tyro
 class Export:
     """Write a model as a stock Hugging Face folder: Qwen3, Llama or GPT-2, whichever it is.
 
-    Example: trueformer export runs/shakespeare exported/
+    Try: trueformer export runs/shakespeare exported/
     """
 
     model: tyro.conf.Positional[str]
@@ -30,7 +30,7 @@ class Export:
 class Import:
     """Write another model's weights and tokenizer as the first checkpoint of a run.
 
-    Example: trueformer import smollm2 runs/smollm2
+    Try: trueformer import smollm2 runs/smollm2
     """
 
     model: tyro.conf.Positional[str]

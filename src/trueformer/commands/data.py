@@ -28,7 +28,7 @@ class List:
 class Prepare:
     """Cut a source into token shards, once: doing it again finds them.
 
-    Example: trueformer data prepare notes/ --vocab-size 2048
+    Try: trueformer data prepare notes/ --vocab-size 2048
     """
 
     source: Source = "shakespeare"
@@ -51,7 +51,7 @@ class Prepare:
 class Show:
     """Print the first documents, a bar between tokens.
 
-    Example: trueformer data show shakespeare --count 2
+    Try: trueformer data show shakespeare --count 2
     """
 
     source: Source = "shakespeare"

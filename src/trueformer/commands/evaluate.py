@@ -14,8 +14,7 @@ class Eval:
 
     A run is measured on its own validation split; give a source to measure on all of another text.
 
-    Examples:
-
+    Try:
       trueformer eval runs/shakespeare
       trueformer eval smollm2 essays/*.txt --seq-len 1024
     """

@@ -36,8 +36,7 @@ class SamplingOptions(TypedDict, total=False):
 class Generate:
     """Continue a text, or answer a message where the model has a chat template.
 
-    Examples:
-
+    Try:
       trueformer generate runs/shakespeare --prompt "ROMEO:"
       trueformer generate smollm2 --chat --prompt "What is the capital of France?" --temperature 0
     """

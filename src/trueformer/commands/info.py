@@ -13,8 +13,7 @@ from trueformer.commands.show import si
 class Info:
     """Describe a model (size, shape, tokenizer, where it came from), or this machine when none is named.
 
-    Examples:
-
+    Try:
       trueformer info
       trueformer info runs/shakespeare
     """

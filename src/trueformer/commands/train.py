@@ -159,8 +159,7 @@ class LoopOptions(TypedDict, total=False):
 class Train:
     """Train a model on text: a named corpus, a file, a folder or a glob.
 
-    Examples:
-
+    Try:
       trueformer train shakespeare --depth 4
       trueformer train notes/ --depth 6 --out runs/notes
       trueformer train shakespeare --resume
