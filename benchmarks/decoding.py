@@ -9,10 +9,13 @@ and each one's loss on real text, to see what precision costs. Needs the extras 
 """
 
 import argparse
+import itertools
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -66,8 +69,8 @@ def peer(dtype: torch.dtype, prompt: list[int], text: list[int], *, compiled: bo
     """`generate` of transformers; compiled: with its static cache and its own way of compiling the step."""
     path = smollm2_path()
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype).eval()
-    ids = torch.tensor([prompt])
-    options = {}
+    model.generation_config.eos_token_id = None  # nobody stops before the last token
+    ids, options = torch.tensor([prompt]), {}
     if compiled:
         compiling = CompileConfig(mode="default")
         compiling._compile_all_devices = True  # it compiles on accelerators only, unless told
@@ -79,9 +82,7 @@ def peer(dtype: torch.dtype, prompt: list[int], text: list[int], *, compiled: bo
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=n,
-                min_new_tokens=n,
                 do_sample=False,
-                eos_token_id=None,
                 pad_token_id=0,
                 **options,
             )
@@ -176,8 +177,8 @@ def main() -> None:
     tokenizer = load_model("smollm2").tokenizer
     assert tokenizer is not None
     prompt = tokenizer.encode(PROMPT)
-    text = tokenizer.encode(next(iter(open_corpus("shakespeare").documents()))[: 8 * TEXT_TOKENS])
-    text = text[:TEXT_TOKENS]
+    scenes = open_corpus("shakespeare", Path(tempfile.gettempdir())).documents()
+    text = tokenizer.encode("".join(itertools.islice(scenes, 4)))[:TEXT_TOKENS]
     bf16, float32 = torch.bfloat16, torch.float32
     contenders = [peer(dtype, prompt, text, compiled=False) for dtype in (float32, bf16)]
     if not args.without_compiled_peer:
