@@ -109,7 +109,7 @@ class Generate:
         from trueformer.inference.quantize import quantize_int8
 
         if self.int8 and not self.compile:
-            raise ValueError("--int8 needs --compile: read eagerly, weights of 8 bits are slower, not faster")
+            raise ValueError("--int8 needs --compile: give both, or neither")
         if not self.compile:
             return model
         model = quantize_int8(model) if self.int8 else model
