@@ -4,20 +4,21 @@
     python benchmarks/throughput.py --nanogpt nanoGPT
 
 6 layers × 384 wide, 6 heads, rows of 256 tokens, 16 a step, AdamW, clipping at 1, no dropout, characters.
-Every contender takes whole steps (forward, backward, clip, update) in turn, round after round, in one
-process, so that all see the same machine. Also measured: the machine's bf16 matrix product, to say what share
-of it is reached.
+Every contender lives in a process of its own, set up as its own entry point sets it up, and they take whole
+steps (forward, backward, clip, update) in turn, round after round, so that all see the same machine. Also
+measured: the machine's bf16 matrix product, to say what share of it is reached.
 """
 
 import argparse
 import contextlib
-import dataclasses
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -31,17 +32,42 @@ from trueformer.models.size import training_flops_per_token
 from trueformer.optim.config import OptimConfig
 from trueformer.training.config import LoopConfig, RunConfig
 from trueformer.training.loop import Trainer
+from trueformer.training.memory import keep_freed_memory
+from trueformer.training.randomness import deterministic_kernels
 from trueformer.training.run import build_model
 
 LAYERS, WIDTH, HEADS, LENGTH, ROWS = 6, 384, 6, 256, 16
 TOKENS = LENGTH * ROWS
+CONTENDERS = (
+    "nanoGPT",
+    "nanoGPT, compiled",
+    "transformers Trainer",
+    "transformers Trainer, bf16",
+    "transformers Trainer, bf16, compiled",
+    "trueformer",
+)
 Step = Callable[[], None]
 
 
 def trueformer_steps(data: PreparedData, folder: Path) -> Callable[[int], float]:
-    """Our trainer on GPT-2's shape: compiled, bf16 parameters with their float32 masters."""
-    model = DecoderConfig(
-        vocab_size=data.tokenizer.vocab_size,
+    """Our trainer on GPT-2's shape: compiled, bf16 autocast, and what `train` and `fit` set for a process."""
+    keep_freed_memory()
+    model = gpt2_shape(data.tokenizer.vocab_size)
+    loop = LoopConfig(steps=10**6, batch_size=ROWS, precision="bf16", compile=True)
+    config = RunConfig(model=model, data=_data_config(""), optim=OptimConfig(name="adamw"), loop=loop)
+    trainer = Trainer(config, build_model(model, loop), data, folder, device=torch.device("cpu"))
+
+    def step() -> None:
+        with deterministic_kernels(trainer.device):
+            trainer.step()
+
+    return _timed(step)
+
+
+def gpt2_shape(vocab_size: int) -> DecoderConfig:
+    """What all contenders train, as a configuration of ours."""
+    return DecoderConfig(
+        vocab_size=vocab_size,
         max_len=LENGTH,
         d_model=WIDTH,
         n_layers=LAYERS,
@@ -49,12 +75,8 @@ def trueformer_steps(data: PreparedData, folder: Path) -> Callable[[int], float]
         positions="learned",
         norm="layernorm",
         qk_norm=False,
-        feed_forward="gelu",
+        feed_forward="gelu_tanh",
     )
-    loop = LoopConfig(steps=10**6, batch_size=ROWS, parameters="bf16", compile=True)
-    config = RunConfig(model=model, data=_data_config(""), optim=OptimConfig(name="adamw"), loop=loop)
-    trainer = Trainer(config, build_model(model, loop), data, folder, device=torch.device("cpu"))
-    return _timed(trainer.step)
 
 
 def nanogpt_steps(path: Path, data: PreparedData, *, compiled: bool) -> Callable[[int], float]:
@@ -170,6 +192,27 @@ def peak_gflops() -> float:
     return max(rates)
 
 
+def steps_of(name: str, nanogpt: Path, data: PreparedData, folder: Path) -> Callable[[int], float]:
+    """Build a contender: a function that takes so many steps and returns the seconds of one."""
+    compiled, bf16 = "compiled" in name, "bf16" in name
+    if name.startswith("nanoGPT"):
+        return nanogpt_steps(nanogpt, data, compiled=compiled)
+    if name.startswith("transformers"):
+        return transformers_steps(data, folder, bf16=bf16, compiled=compiled)
+    return trueformer_steps(data, folder)
+
+
+def contend(name: str, nanogpt: Path, text: str, pipe: Connection) -> None:
+    """A contender's process: it warms up, then takes as many steps as it is told to, until that is none."""
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        run = steps_of(name, nanogpt, prepare(_data_config(text)), Path(folder))
+        run(2)
+        pipe.send("ready")
+        while steps := pipe.recv():
+            pipe.send(run(steps))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -179,46 +222,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5, help="timed steps a round")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    data = prepare(dataclasses.replace(_data_config(arguments.text)))
-    with tempfile.TemporaryDirectory() as folder:
-        theirs = Path(folder) / "theirs"
-        contenders = {
-            "nanoGPT": nanogpt_steps(arguments.nanogpt, data, compiled=False),
-            "nanoGPT, compiled": nanogpt_steps(arguments.nanogpt, data, compiled=True),
-            "transformers Trainer": transformers_steps(data, theirs, bf16=False, compiled=False),
-            "transformers Trainer, bf16": transformers_steps(data, theirs, bf16=True, compiled=False),
-            "transformers Trainer, bf16, compiled": transformers_steps(
-                data, theirs, bf16=True, compiled=True
-            ),
-            "trueformer": trueformer_steps(data, Path(folder) / "ours"),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in contenders}
-        for run in contenders.values():
-            run(2)  # compiles, and warms the caches
-        peak = [peak_gflops()]
-        for round_ in range(arguments.rounds):
-            for name, run in contenders.items():
-                seconds[name].append(run(arguments.steps))
-                print(
-                    f"round {round_ + 1}: {name} {TOKENS / seconds[name][-1]:.0f} tokens/s", file=sys.stderr
-                )
-            peak.append(peak_gflops())
-    report(seconds, max(peak), data.tokenizer.vocab_size)
+    vocab_size = prepare(_data_config(arguments.text)).tokenizer.vocab_size
+    spawn = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    for name in CONTENDERS:
+        pipes[name], theirs = spawn.Pipe()
+        spawn.Process(
+            target=contend, args=(name, arguments.nanogpt, arguments.text, theirs), daemon=True
+        ).start()
+        pipes[name].recv()  # one after another: compiling takes every core
+    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    peak = [peak_gflops()]
+    for round_ in range(arguments.rounds):
+        for name, pipe in pipes.items():
+            pipe.send(arguments.steps)
+            seconds[name].append(pipe.recv())
+            print(f"round {round_ + 1}: {name} {TOKENS / seconds[name][-1]:.0f} tokens/s", file=sys.stderr)
+        peak.append(peak_gflops())
+    for pipe in pipes.values():
+        pipe.send(0)
+    report(seconds, max(peak), vocab_size)
 
 
 def report(seconds: dict[str, list[float]], peak: float, vocab_size: int) -> None:
     """Print tokens a second, the ratio to ours round by round, and the share of the measured peak."""
-    shape = DecoderConfig(
-        vocab_size=vocab_size,
-        max_len=LENGTH,
-        d_model=WIDTH,
-        n_layers=LAYERS,
-        n_heads=HEADS,
-        positions="learned",
-        feed_forward="gelu",
-    )
-    flops = training_flops_per_token(shape, LENGTH) * TOKENS / 1e9
+    flops = training_flops_per_token(gpt2_shape(vocab_size), LENGTH) * TOKENS / 1e9
     ours = seconds["trueformer"]
     rows = [
         {

@@ -82,3 +82,21 @@ def test_dropout_acts_on_the_weights():
     y = short_attention(q, q, v, None, scale=1.0, dropout=0.5)
     assert y[0, 0, 1:20].std() > 0.1
     assert y.mean().item() == pytest.approx(1.0, abs=0.15)
+
+
+def test_dropped_weights_get_no_gradient():
+    q, k, v, towards = torch.randn(4, 2, 3, 7, 4).unbind()
+    torch.manual_seed(1)
+    ours = [x.clone().requires_grad_() for x in (q, k, v)]
+    y = short_attention(*ours, None, scale=0.5, dropout=0.4)
+    y.backward(towards)
+    torch.manual_seed(1)
+    keep = torch.nn.functional.dropout(torch.ones(6, 7, 7), 0.4).view(2, 3, 7, 7)
+    theirs = [x.clone().requires_grad_() for x in (q, k, v)]
+    hidden = torch.ones(7, 7, dtype=torch.bool).triu(1)
+    scores = (theirs[0] @ theirs[1].mT * 0.5).masked_fill(hidden, float("-inf"))
+    expected = (scores.softmax(-1) * keep) @ theirs[2]
+    expected.backward(towards)
+    torch.testing.assert_close(y, expected)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)

@@ -3,6 +3,9 @@
 Shapes: B batch, T length, D d_model, F d_ff.
 """
 
+import math
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -31,4 +34,16 @@ class FeedForward(nn.Module):
             return self.down(F.silu(self.gate(x_BTD)) * up_BTF)
         if self.kind == "relu2":
             return self.down(F.relu(up_BTF).square())
-        return self.down(F.gelu(up_BTF, approximate="tanh" if self.kind == "gelu_tanh" else "none"))
+        return self.down(gelu_tanh(up_BTF) if self.kind == "gelu_tanh" else F.gelu(up_BTF))
+
+
+def gelu_tanh(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³), GPT-2's approximation of GELU.
+
+    That is x σ(2u), which a compiler turns into code twice as fast on a CPU: it has no quick tanh.
+    """
+    if not torch.compiler.is_compiling():
+        return F.gelu(x, approximate="tanh")
+    x32 = x.float()
+    u = math.sqrt(2 / math.pi) * (x32 + 0.044715 * x32 * x32 * x32)
+    return (x32 * torch.sigmoid(2 * u)).to(x.dtype)
