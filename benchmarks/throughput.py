@@ -32,7 +32,7 @@ from trueformer.models.size import training_flops_per_token
 from trueformer.optim.config import OptimConfig
 from trueformer.training.config import LoopConfig, RunConfig
 from trueformer.training.loop import Trainer
-from trueformer.training.memory import keep_freed_memory
+from trueformer.training.memory import settle_memory
 from trueformer.training.randomness import deterministic_kernels
 from trueformer.training.run import build_model
 
@@ -50,8 +50,7 @@ Step = Callable[[], None]
 
 
 def trueformer_steps(data: PreparedData, folder: Path) -> Callable[[int], float]:
-    """Our trainer on GPT-2's shape: compiled, bf16 autocast, and what `train` and `fit` set for a process."""
-    keep_freed_memory()
+    """Our trainer on GPT-2's shape: compiled, bf16 autocast, and deterministic kernels, as `train` has it."""
     model = gpt2_shape(data.tokenizer.vocab_size)
     loop = LoopConfig(steps=10**6, batch_size=ROWS, precision="bf16", compile=True)
     config = RunConfig(model=model, data=_data_config(""), optim=OptimConfig(name="adamw"), loop=loop)
@@ -205,6 +204,8 @@ def steps_of(name: str, nanogpt: Path, data: PreparedData, folder: Path) -> Call
 def contend(name: str, nanogpt: Path, text: str, pipe: Connection) -> None:
     """A contender's process: it warms up, then takes as many steps as it is told to, until that is none."""
     warnings.simplefilter("ignore")
+    if name == "trueformer":
+        settle_memory()
     with tempfile.TemporaryDirectory() as folder:
         run = steps_of(name, nanogpt, prepare(_data_config(text)), Path(folder))
         run(2)

@@ -31,7 +31,7 @@ from trueformer.training.checkpoints import Checkpoint
 from trueformer.training.config import LoopConfig, RunConfig
 from trueformer.training.distributed import World, joined_world, main_first
 from trueformer.training.loop import Trainer
-from trueformer.training.memory import keep_freed_memory
+from trueformer.training.memory import settle_memory
 from trueformer.training.precision import compile_pays, parameter_dtype, resolve_device
 from trueformer.training.randomness import seed_everything
 from trueformer.training.run_folder import check_claim, check_resumable, clear, describe_run, find_checkpoint
@@ -70,7 +70,7 @@ def train(
     """
     if isinstance(resume, Path) and resume.resolve() == out.resolve():
         resume = True
-    keep_freed_memory()
+    settle_memory()
     with joined_world() as world:
         device = resolve_device(config.loop.device, world.local_rank)
         with main_first(world):
