@@ -122,6 +122,7 @@ def test_a_dry_run_prints_every_value_and_trains_nothing(
         ("--n-layers 2", "--depth and --n-layers"),
         ("--overwrite --resume", "--resume and --depth"),
         ("--dry-run --prove-resume", "--dry-run and --prove-resume"),
+        ("--prove-resume --prove-every-variant", "--prove-resume and --prove-every-variant"),
     ],
 )
 def test_contradictions_are_refused(extra: str, pair: str, text: Path, capsys: pytest.CaptureFixture):

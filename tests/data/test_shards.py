@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from trueformer.data import manifest as manifests
-from trueformer.data import shards
 from trueformer.data.config import DataConfig
 from trueformer.data.manifest import DamagedShards, verify
 from trueformer.data.shards import cache_folder, prepare
@@ -230,19 +231,33 @@ def test_a_failed_preparation_leaves_nothing_behind(config, tmp_path):
     (tmp_path / "stories.jsonl").write_text('{"text": "one"}\n{"text": "two"}\nnonsense\n')
     with pytest.raises(ValueError, match="line 3"):
         prepare(config())
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"] == []
 
 
-def test_shards_that_another_process_put_there_first_are_used(config, monkeypatch):
-    real = shards._write
+PREPARE_SLOWLY = """
+import sys, time
+from trueformer.data.config import DataConfig
 
-    def write_late(made, *rest):
-        real(made, *rest)
-        monkeypatch.setattr(shards, "_write", real)
-        prepare(config())  # the other process is faster
+real = shards._write
 
-    monkeypatch.setattr(shards, "_write", write_late)
-    assert prepare(config()).train.n_documents > 0
+def slow(*arguments):
+    print("writes")
+    time.sleep(1)
+    real(*arguments)
+
+shards._write = slow
+source, cache = sys.argv[1:]
+print(shards.prepare(DataConfig(source=source, cache=cache, vocab_size=300)).train.n_documents)
+"""
+
+
+def test_of_processes_that_prepare_at_once_one_does_the_work(config):
+    command = [sys.executable, "-c", PREPARE_SLOWLY, config().source, config().cache]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    told = [child.communicate()[0].split() for child in children]
+    assert [child.returncode for child in children] == [0, 0, 0]
+    assert sum(words.count("writes") for words in told) == 1
+    assert {words[-1] for words in told} == {str(prepare(config()).train.n_documents)}
 
 
 class Counting(ByteBPE):

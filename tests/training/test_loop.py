@@ -75,6 +75,18 @@ def test_events_come_in_the_protocols_order(make_trainer):
     assert recorder.of("stop")[0].reason == "finished"
 
 
+def test_every_callback_hears_of_a_failed_run(make_trainer):
+    def fail(event):
+        raise KeyError("mine")
+
+    recorder = Recorder()
+    trainer = make_trainer(callbacks=[Recorder(on_stop=fail), recorder])
+    spoil(trainer, range(1, 99))
+    with pytest.warns(UserWarning, match="recorder failed at the end"), pytest.raises(TrainingDiverged):
+        trainer.fit()
+    assert recorder.of("stop")[0].failed
+
+
 def test_r17_loss_falls_and_one_batch_is_learnt_by_heart(make_trainer):
     trainer = make_trainer(loop={"steps": 150, "batch_size": 2}, model={"d_model": 32})
     batch = next(trainer.loader)

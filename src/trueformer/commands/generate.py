@@ -37,7 +37,7 @@ class Generate:
     """Continue a text, or answer a message where the model has a chat template.
 
     Try:
-      trueformer generate runs/shakespeare --prompt "ROMEO:"
+      trueformer generate runs/shakespeare --prompt "ROMEO:" --no-bos
       trueformer generate smollm2 --chat --prompt "What is the capital of France?" --temperature 0
     """
 
@@ -54,9 +54,11 @@ class Generate:
     compile: tyro.conf.FlagCreatePairsOff[bool] = False
     """Compile the decoding step: half a minute first, then several times as fast."""
     int8: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Weights in 8 bits; with --compile."""
-    dtype: Literal["float32", "bf16"] = "float32"
-    """What weights are held in."""
+    """Weights in 8 bits, computed with in bf16; with --compile."""
+    dtype: Literal["float32", "bf16"] | None = None
+    """What weights are held in (float32; bf16 with --int8)."""
+    no_bos: tyro.conf.FlagCreatePairsOff[bool] = False
+    """The prompt stands within a text: the token that begins one is not put before it."""
     sampling: SamplingOptions
 
     def run(self) -> int:
@@ -66,11 +68,12 @@ class Generate:
         from trueformer.inference.text import TextDecoding
         from trueformer.load import load_model
 
-        loaded = load_model(self.model, dtype=torch.bfloat16 if self.dtype == "bf16" else torch.float32)
+        dtype = self.dtype or ("bf16" if self.int8 else "float32")
+        loaded = load_model(self.model, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
         if loaded.tokenizer is None:
             raise ValueError(f"{self.model} has no tokenizer, so it can neither read nor write text")
         text = self._text(loaded)
-        bos = False if self.chat else None
+        bos = False if self.chat or self.no_bos else None
         n_tokens = len(loaded.tokenizer.encode(text, bos=True, allow_special=self.chat)) + self.max_new_tokens
         options: dict[str, Any] = {"temperature": 0.8} | dict(self.sampling)
         decoding = TextDecoding(

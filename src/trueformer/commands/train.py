@@ -185,6 +185,8 @@ class Train:
     """Print the resolved configuration, parameters, FLOPs and memory, and stop."""
     prove_resume: tyro.conf.FlagCreatePairsOff[bool] = False
     """Train a few steps straight and with a kill in the middle; compare every tensor bit for bit."""
+    prove_every_variant: tyro.conf.FlagCreatePairsOff[bool] = False
+    """The same with every optimizer, in float32 and bf16, eager and compiled: twelve proofs."""
     model: ModelOptions = field(default_factory=ModelOptions)
     data: DataOptions = field(default_factory=DataOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)
@@ -198,6 +200,8 @@ class Train:
             return show_plan(config)
         if self.prove_resume:
             return _prove(config)
+        if self.prove_every_variant:
+            return _prove_every_variant(config)
         return _train(config, self)
 
     @property
@@ -226,6 +230,18 @@ def _prove(config: RunConfig) -> int:
     return 0 if report.identical else 1
 
 
+def _prove_every_variant(config: RunConfig) -> int:
+    from trueformer.training.resume_proof import prove_resume, variants
+
+    failed = 0
+    for title, variant in variants(config):
+        with tempfile.TemporaryDirectory(prefix="prove-resume-") as workdir:
+            report = prove_resume(variant, Path(workdir))
+        print(f"{title}: {'identical' if report.identical else 'DIFFERENT'}; {report}", flush=True)
+        failed += not report.identical
+    return 1 if failed else 0
+
+
 def refuse_contradictions(options: Train) -> None:
     """Raise ValueError naming two options that cannot both be meant."""
     given = {
@@ -237,6 +253,7 @@ def refuse_contradictions(options: Train) -> None:
         "--overwrite": options.overwrite,
         "--dry-run": options.dry_run,
         "--prove-resume": options.prove_resume,
+        "--prove-every-variant": options.prove_every_variant,
     }
     pairs = [
         ("--depth", "--preset"),
@@ -248,6 +265,10 @@ def refuse_contradictions(options: Train) -> None:
         ("--resume", "--prove-resume"),
         ("--dry-run", "--prove-resume"),
         ("--start-from", "--prove-resume"),
+        ("--prove-resume", "--prove-every-variant"),
+        ("--dry-run", "--prove-every-variant"),
+        ("--resume", "--prove-every-variant"),
+        ("--start-from", "--prove-every-variant"),
     ]
     for one, other in pairs:
         if given[one] and given[other]:

@@ -7,8 +7,7 @@
 
 The folder's name is a hash of the source, the split and the tokenizer: asking again for the same finds it,
 and a change in any of them makes another. It is written beside its place and renamed, so it is whole or
-absent. Processes that share a disk may prepare at once and get the same; let one go first to save the others
-the work.
+absent. Of processes that ask for the same at once, one makes it and the others wait.
 
 Run by `trueformer data prepare`. Leaves out the order of reading (`loader.py`).
 """
@@ -21,6 +20,8 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from trueformer.data import manifest as manifests
 from trueformer.data.config import DataConfig
@@ -76,7 +77,10 @@ def prepare(config: DataConfig, *, tokenizer: Tokenizer | None = None, check: bo
         except DamagedShards as error:
             print(f"token shards are damaged, making them again: {error}", file=sys.stderr)
             _remove(folder)
-    _build(folder, config, corpus, held_out, tokenizer)
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f".{folder.name}.lock"):  # the system frees it when its holder ends, however
+        if not folder.exists():
+            _build(folder, config, corpus, held_out, tokenizer)
     return _open(folder, check)
 
 
@@ -115,7 +119,6 @@ def _open(folder: Path, check: bool) -> PreparedData:
 def _build(
     folder: Path, config: DataConfig, corpus: Corpus, held_out: Corpus | None, tokenizer: Tokenizer | None
 ) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         made = Path(temporary) / "made"
         made.mkdir()
@@ -124,7 +127,7 @@ def _build(
             tokenizer = _train(config, split, corpus.size)
         tokenizer.save(made / "tokenizer.json")
         _write(made, corpus, held_out, split, tokenizer)
-        _put(made, folder)
+        made.rename(folder)
 
 
 def _remove(folder: Path) -> None:
@@ -167,11 +170,3 @@ def _write(made: Path, corpus: Corpus, held_out: Corpus | None, split: Split, to
         "splits": parts,
     }
     write_json(made / "manifest.json", manifest)
-
-
-def _put(made: Path, folder: Path) -> None:
-    try:
-        made.rename(folder)
-    except OSError:
-        if not folder.exists():  # otherwise another process put the same there first
-            raise

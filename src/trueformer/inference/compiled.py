@@ -23,7 +23,7 @@ import torch._inductor.config as inductor
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from trueformer.inference.steps import last_logits, left_padded
+from trueformer.inference.steps import Steps, last_logits, left_padded
 from trueformer.models.decoder import DecoderLM
 from trueformer.nn.cache import StaticKVCache
 
@@ -38,7 +38,7 @@ CPU_OPTIONS = {
 _serial = itertools.count()
 
 
-class CompiledDecoder:
+class CompiledDecoder(Steps):
     """A model compiled for `batch_size` rows of up to `max_len` tokens; used where a model is, by `generate`.
 
     Raises:

@@ -47,7 +47,7 @@ class Steps(Protocol):
         ...
 
 
-class EagerSteps:
+class EagerSteps(Steps):
     """The model as it is, with a cache made for each batch."""
 
     def __init__(self, model: DecoderLM) -> None:

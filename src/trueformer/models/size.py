@@ -22,6 +22,7 @@ class ParameterCount:
 
     @property
     def total(self) -> int:
+        """All parameters."""
         return self.embedding + self.head + self.matrices + self.vectors
 
     @property
@@ -79,6 +80,7 @@ class TrainingMemory:
 
     @property
     def total(self) -> int:
+        """All bytes."""
         return self.parameters + self.gradients + self.optimizer + self.activations
 
 

@@ -31,7 +31,9 @@ class Rule(Protocol):
 
     def update(
         self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], *, lr: float, decay: float, step: int
-    ) -> None: ...
+    ) -> None:
+        """Take the 1-based optimizer step `step` at rate `lr`, with weights shrunk by lr · decay."""
+        ...
 
 
 class Group:

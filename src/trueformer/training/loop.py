@@ -112,8 +112,7 @@ class Trainer:
                 self._tell("on_start", self._start_event())
                 reason = self._run(request)
             except BaseException as error:
-                reason = f"{type(error).__name__}: {error}"
-                self._tell("on_stop", Stop(step=self.progress.step, reason=reason, failed=True))
+                self._tell_failure(f"{type(error).__name__}: {error}")
                 raise
             stop = Stop(step=self.progress.step, reason=reason)
             self._tell("on_stop", stop)
@@ -321,3 +320,11 @@ class Trainer:
     def _tell(self, hook: str, event: Start | Step | Evaluate | Saved | Stop) -> None:
         for callback in self.callbacks:
             getattr(callback, hook)(event)
+
+    def _tell_failure(self, reason: str) -> None:
+        """Every callback hears of it, even after one that fails at that; the first failure goes on."""
+        for callback in self.callbacks:
+            try:
+                callback.on_stop(Stop(step=self.progress.step, reason=reason, failed=True))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is said, and hides nothing
+                warnings.warn(f"{callback.name} failed at the end of a failed run: {error!r}", stacklevel=2)

@@ -193,9 +193,11 @@ def _loss_and_gradients(
 
 
 @_loss_and_gradients.register_fake
-def _(x_TD, head_VD, targets_T, dtype, size, ignore, softcap, z_loss, smoothing, want_x, want_head):
+def _(
+    x_TD, head_VD, targets_T, dtype, size, ignore, softcap, z_loss, smoothing, want_x, want_head
+) -> tuple[Tensor, Tensor, Tensor]:
     grads = [torch.empty_like(t if want else t[:0]) for t, want in ((x_TD, want_x), (head_VD, want_head))]
-    return x_TD.new_empty((), dtype=torch.float32), *grads
+    return x_TD.new_empty((), dtype=torch.float32), grads[0], grads[1]
 
 
 def _keep_gradients(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:

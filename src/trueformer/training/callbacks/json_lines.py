@@ -26,6 +26,7 @@ class JsonLines:
         self._file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
 
     def close(self) -> None:
+        """Nothing more is written."""
         self._file.close()
 
 

@@ -30,6 +30,7 @@ class Control:
     stop_reason: str | None = None
 
     def request_save(self) -> None:
+        """Ask for a checkpoint of this step."""
         self.save_requested = True
 
     def request_stop(self, reason: str) -> None:
@@ -101,6 +102,7 @@ class Callback(Protocol):
     name: str  # key of this callback's state in a checkpoint: unique within a run
 
     def on_start(self, event: Start) -> None:
+        """Before the first step."""
         return
 
     def on_gradients(self, step: int) -> None:
@@ -108,15 +110,19 @@ class Callback(Protocol):
         return
 
     def on_step(self, event: Step) -> None:
+        """After each step, taken or skipped."""
         return
 
     def on_evaluate(self, event: Evaluate) -> None:
+        """After each look at the validation split."""
         return
 
     def on_checkpoint(self, event: Saved) -> None:
+        """After each checkpoint."""
         return
 
     def on_stop(self, event: Stop) -> None:
+        """Once, at the end, whatever brought it."""
         return
 
     def state_dict(self) -> dict[str, Any]:

@@ -24,9 +24,13 @@ class Backend(Protocol):
         """Start a run, or go on with `run_id`; returns the id to go on with, if there is one."""
         ...
 
-    def log(self, values: dict[str, float], step: int) -> None: ...
+    def log(self, values: dict[str, float], step: int) -> None:
+        """Send numbers of one step by their names."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Send what is left, and end."""
+        ...
 
 
 class Tracker(Callback):
@@ -77,7 +81,7 @@ class Tracker(Callback):
             logger.warning("%s failed and gets no more numbers of this run: %r", self.name, error)
 
 
-class TensorBoard:
+class TensorBoard(Backend):
     """Event files in `RUN/tensorboard`."""
 
     def __init__(self) -> None:
@@ -99,7 +103,7 @@ class TensorBoard:
         self._writer.close()
 
 
-class Trackio:
+class Trackio(Backend):
     """A local Trackio project named after the run folder's parent."""
 
     def __init__(self) -> None:
@@ -117,7 +121,7 @@ class Trackio:
         self._trackio.finish()
 
 
-class WandB:
+class WandB(Backend):
     """A Weights & Biases run in the project `trueformer`; its own settings decide on- or offline."""
 
     def __init__(self) -> None:
