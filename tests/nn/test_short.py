@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueformer.nn import attention
+from trueformer.nn import attention, dropout
 from trueformer.nn.attention import attend
 from trueformer.nn.masks import attention_mask
 from trueformer.nn.plain import plain_attention
@@ -91,7 +91,7 @@ def test_dropped_weights_get_no_gradient():
     y = short_attention(*ours, None, scale=0.5, dropout=0.4)
     y.backward(towards)
     torch.manual_seed(1)
-    keep = torch.nn.functional.dropout(torch.ones(6, 7, 7), 0.4).view(2, 3, 7, 7)
+    keep = dropout.keep((6, 7, 7), 0.4, torch.float32).view(2, 3, 7, 7)
     theirs = [x.clone().requires_grad_() for x in (q, k, v)]
     hidden = torch.ones(7, 7, dtype=torch.bool).triu(1)
     scores = (theirs[0] @ theirs[1].mT * 0.5).masked_fill(hidden, float("-inf"))

@@ -21,6 +21,7 @@ from trueformer.nn import flex
 from trueformer.nn.attention import Attention, Mask
 from trueformer.nn.blocks import Block, make_norm
 from trueformer.nn.cache import KVCache
+from trueformer.nn.dropout import dropout
 from trueformer.nn.embeddings import SinusoidalPositions
 from trueformer.nn.masks import attention_mask, needs_mask, positions_within
 from trueformer.nn.norms import LayerNorm, RMSNorm
@@ -163,9 +164,9 @@ class DecoderLM(nn.Module):
         if not needs_mask(window, T, document_BT, key_valid_BS, cache):
             return None
         rules = {"window": window, "document_BT": document_BT, "key_valid_BS": key_valid_BS}
-        dropout = self.training and self.config.dropout > 0
+        drops = self.training and self.config.dropout > 0
         if self.backend == "fast" and flex.suits_flex(
-            slots_T.device, cached=cache is not None, dropout=dropout
+            slots_T.device, cached=cache is not None, dropout=drops
         ):
             return flex.block_mask(T, slots_T.device, **rules)
         if cache is None:
@@ -177,4 +178,4 @@ class DecoderLM(nn.Module):
         x_BTD = self.embedding(ids_BT)
         if self.positions is not None:
             x_BTD = x_BTD + self.positions(positions_BT).to(x_BTD.dtype)
-        return F.dropout(x_BTD, self.config.dropout, self.training)
+        return dropout(x_BTD, self.config.dropout, self.training)

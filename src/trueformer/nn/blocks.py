@@ -5,13 +5,13 @@ Leaves out parallel blocks and cross-attention.
 Shapes: B batch, T length, D d_model.
 """
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from trueformer.models.config import DecoderConfig
 from trueformer.nn.attention import Attention, Mask
 from trueformer.nn.cache import KVCache
+from trueformer.nn.dropout import dropout
 from trueformer.nn.feed_forward import FeedForward
 from trueformer.nn.norms import LayerNorm, RMSNorm
 from trueformer.nn.plain import Backend
@@ -47,9 +47,9 @@ class Block(nn.Module):
         """One layer's change to the residual stream; arguments as in `Attention.forward`."""
         h_BTD = self.attention_norm(x_BTD) if self.pre else x_BTD
         h_BTD = self.attention(h_BTD, rotation=rotation, mask=mask, cache=cache)
-        x_BTD = x_BTD + F.dropout(h_BTD, self.dropout, self.training)
+        x_BTD = x_BTD + dropout(h_BTD, self.dropout, self.training)
         if not self.pre:
             x_BTD = self.attention_norm(x_BTD)
         h_BTD = self.feed_forward(self.feed_forward_norm(x_BTD) if self.pre else x_BTD)
-        x_BTD = x_BTD + F.dropout(h_BTD, self.dropout, self.training)
+        x_BTD = x_BTD + dropout(h_BTD, self.dropout, self.training)
         return x_BTD if self.pre else self.feed_forward_norm(x_BTD)

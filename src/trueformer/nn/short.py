@@ -13,9 +13,10 @@ keys that they may see, Z = B·K, R = G·C rows.
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from trueformer.nn.dropout import keep
 
 CHUNK = 128
 LONGEST = 512
@@ -49,7 +50,7 @@ def short_attention(
         q_BKGCH = q_BKGTH[:, :, :, start:end]
         q_ZRH = q_BKGCH.reshape(B * K, -1, H)
         allowed = None if allowed_BTT is None else allowed_BTT[:, None, None, start:end, :end]
-        keep_ZRS = F.dropout(q_ZRH.new_ones(*q_ZRH.shape[:2], end), dropout) if dropout else None
+        keep_ZRS = keep((*q_ZRH.shape[:2], end), dropout, q_ZRH.dtype) if dropout else None
         y_ZRH = _Chunk.apply(
             q_ZRH, k_ZTH[:, :end], v_ZTH[:, :end], allowed, keep_ZRS, scale, q_BKGCH.shape[:4]
         )
