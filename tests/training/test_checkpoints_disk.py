@@ -62,7 +62,7 @@ def test_t12_a_full_file_system_is_an_error_and_is_undone(tmp_path):
     mount = f'mount -t tmpfs -o size=8m tmpfs {tmp_path} && exec "$@"'
     space = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
     if subprocess.run([*space, "true"], capture_output=True).returncode:
-        pytest.skip("this system lets no process mount a small file system of its own")
+        pytest.skip(reason="this system lets no process mount a small file system of its own")
     result = run_child("full", tmp_path, *space)
     assert "8.4 MB" not in result["before"]
     assert "12.6 MB are needed and 7." in result["before"]

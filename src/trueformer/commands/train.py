@@ -198,10 +198,8 @@ class Train:
         config = resumed_config(self) if self.resume else resolve(self)
         if self.dry_run:
             return show_plan(config)
-        if self.prove_resume:
-            return _prove(config)
-        if self.prove_every_variant:
-            return _prove_every_variant(config)
+        if self.prove_resume or self.prove_every_variant:
+            return _prove(config, every_variant=self.prove_every_variant)
         return _train(config, self)
 
     @property
@@ -221,25 +219,16 @@ def _train(config: RunConfig, options: Train) -> int:
     return result.exit_code
 
 
-def _prove(config: RunConfig) -> int:
-    from trueformer.training.resume_proof import prove_resume
-
-    with tempfile.TemporaryDirectory(prefix="prove-resume-") as workdir:
-        report = prove_resume(config, Path(workdir))
-    print(report)
-    return 0 if report.identical else 1
-
-
-def _prove_every_variant(config: RunConfig) -> int:
+def _prove(config: RunConfig, *, every_variant: bool) -> int:
     from trueformer.training.resume_proof import prove_resume, variants
 
-    failed = 0
-    for title, variant in variants(config):
+    different = 0
+    for title, variant in variants(config) if every_variant else [("this configuration", config)]:
         with tempfile.TemporaryDirectory(prefix="prove-resume-") as workdir:
             report = prove_resume(variant, Path(workdir))
         print(f"{title}: {'identical' if report.identical else 'DIFFERENT'}; {report}", flush=True)
-        failed += not report.identical
-    return 1 if failed else 0
+        different += not report.identical
+    return 1 if different else 0
 
 
 def refuse_contradictions(options: Train) -> None:

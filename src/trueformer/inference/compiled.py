@@ -90,6 +90,7 @@ class CompiledDecoder(Steps):
         self._filled = 0
 
     def refuse(self, n_rows: int, length: int) -> None:
+        """Raise ValueError where more rows or tokens are asked for than it was compiled for."""
         if n_rows > self.batch_size:
             raise ValueError(
                 f"{n_rows} prompts for a decoder compiled for {self.batch_size}: "
@@ -102,6 +103,7 @@ class CompiledDecoder(Steps):
             )
 
     def prefill(self, rows: Sequence[Sequence[int]], length: int) -> Float[Tensor, "B V"]:
+        """Start afresh with these rows, eagerly; logits of the token after each."""
         missing = [[0]] * (self.batch_size - len(rows))
         ids_BT, _ = left_padded([*rows, *missing], self.device)
         with torch.inference_mode():

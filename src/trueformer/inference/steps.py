@@ -61,6 +61,7 @@ class EagerSteps(Steps):
         """Any number of rows fits; their length is checked against max_len by the caller."""
 
     def prefill(self, rows: Sequence[Sequence[int]], length: int) -> Float[Tensor, "B V"]:
+        """Start afresh with these rows in a new cache of `length` slots; logits of the token after each."""
         ids_BT, start_B = left_padded(rows, self.device)
         self.cache = KVCache(
             self.config,

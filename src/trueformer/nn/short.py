@@ -76,6 +76,7 @@ class _Chunk(torch.autograd.Function):
         scale: float,
         shape: tuple[int, int, int, int],
     ) -> Tensor:
+        """The output of the chunk; `shape` is (B, K, G, C), `keep_ZRS` what dropout multiplies with."""
         S = k_ZSH.shape[1]
         scores = torch.bmm(q_ZRH, k_ZSH.transpose(1, 2)).view(*shape, S).float() * scale
         if allowed is None:
@@ -92,6 +93,7 @@ class _Chunk(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy_ZRH: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Gradients of queries, keys and values."""
         q_ZRH, k_ZSH, v_ZSH, E_ZRS, l_ZR1, y_ZRH, keep_ZRS = ctx.saved_tensors
         dn_ZRH = dy_ZRH / l_ZR1
         mean_ZR1 = (dn_ZRH * y_ZRH).sum(-1, keepdim=True)

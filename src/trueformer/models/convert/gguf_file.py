@@ -187,6 +187,7 @@ class _Cursor:
         return self.take(n * dtype.itemsize).view(dtype).tolist()
 
     def tensor(self) -> tuple[str, tuple[int, ...], int, int]:
+        """One tensor's entry in the header: name, shape, type and offset; ValueError where it cannot be."""
         name = self.string()
         n_dimensions = self.number("I")
         if n_dimensions > MAX_DIMENSIONS:

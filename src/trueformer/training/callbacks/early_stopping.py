@@ -25,6 +25,7 @@ class EarlyStopping(Callback):
         self._control = event.control
 
     def on_evaluate(self, event: Evaluate) -> None:
+        """Count evaluations since the best one, and ask for the end when there were too many."""
         assert self._control is not None, "on_start comes first"
         if event.loss < self.best_loss:
             self.best_loss, self.waited = event.loss, 0

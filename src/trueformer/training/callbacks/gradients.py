@@ -46,6 +46,7 @@ class GradientMonitor(Callback):
 
     @torch.no_grad()
     def on_step(self, event: Step) -> None:
+        """Write the norms and update ratios of a step that was watched."""
         if self._lines is None or self._model is None or not self._before:
             return
         after = dict(self._model.named_parameters())

@@ -31,6 +31,7 @@ class Progress(Callback):
         self._spoke = 0.0  # when the last plain line was printed, seconds
 
     def on_start(self, event: Start) -> None:
+        """Open the live line, or choose plain lines where nobody watches; rank 0 alone shows."""
         self._shown = event.rank == 0
         if not self._shown:
             return
@@ -51,6 +52,7 @@ class Progress(Callback):
             self._bar.start()
 
     def on_step(self, event: Step) -> None:
+        """Bring loss, speed and time left up to date."""
         if not self._shown:
             return
         if event.skipped:
@@ -68,6 +70,7 @@ class Progress(Callback):
             self.console.print(f"step {numbers} · {left} left", highlight=False, soft_wrap=True)
 
     def on_evaluate(self, event: Evaluate) -> None:
+        """Say the validation loss."""
         if self._shown:
             self._validation = f" · val {event.loss:.4f}"
             self.console.print(

@@ -48,6 +48,7 @@ class Tracker(Callback):
             self._open = True
 
     def on_step(self, event: Step) -> None:
+        """Send a step's numbers."""
         values = {
             "train/loss": event.loss,
             "train/grad_norm": event.grad_norm,
@@ -88,6 +89,7 @@ class TensorBoard(Backend):
         _need("tensorboard", "tensorboard")
 
     def open(self, event: Start, run_id: str | None) -> str | None:
+        """Open the event file; steps that a resumed run takes again are hidden."""
         from torch.utils.tensorboard.writer import SummaryWriter
 
         # Steps from the purge step on are hidden: a resumed run writes them again.
@@ -110,6 +112,7 @@ class Trackio(Backend):
         self._trackio = _need("trackio", "trackio")
 
     def open(self, event: Start, run_id: str | None) -> str | None:
+        """Start a run named after the folder, or go on with `run_id`; returns the name."""
         name = run_id or event.folder.name
         self._trackio.init(project="trueformer", name=name, config=event.config, resume="allow")
         return name
@@ -128,6 +131,7 @@ class WandB(Backend):
         self._wandb = _need("wandb", "wandb")
 
     def open(self, event: Start, run_id: str | None) -> str | None:
+        """Start a run, or go on with that of `run_id`; returns its id."""
         self._run = self._wandb.init(
             project="trueformer",
             name=event.folder.name,
