@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import tyro
 
-from trueformer.inference.chat import render_chat
 from trueformer.inference.config import SamplingConfig
+from trueformer.tokenization.chat_template import render_chat
 
 if TYPE_CHECKING:
     from trueformer.inference.compiled import CompiledDecoder

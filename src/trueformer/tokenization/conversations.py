@@ -3,14 +3,13 @@
 A tool is called in the middle of the assistant's message: its call is what the assistant writes, its result
 is what the program puts after it, and the message goes on. Leaves out tokens (`chat_format.py`) and files.
 
-    Conversation.of(user("What is 6 * 7?"), assistant("It is ", ToolCall("calculator", "6*7"), ToolResult("42")))
+    Conversation.of(user("6 * 7?"), assistant(ToolCall("calculator", "6*7"), ToolResult("42"), "It is 42."))
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
-ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Message:
     """One turn.
 
     Raises:
-        ValueError: an unknown role, nothing said, tools in another turn than the assistant's, or a result
+        ValueError: nothing said, tools in another turn than the assistant's, or a result
             that does not follow a call.
     """
 
@@ -55,8 +54,6 @@ class Message:
     parts: tuple[Part, ...]
 
     def __post_init__(self) -> None:
-        if self.role not in ROLES:
-            raise ValueError(f"role is {self.role!r}: expected one of {', '.join(ROLES)}")
         if not any(not isinstance(part, Text) or part.text for part in self.parts):
             raise ValueError(f"a message of the {self.role} is empty: expected text, or leave it out")
         before: Part | None = None

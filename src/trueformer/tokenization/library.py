@@ -83,6 +83,13 @@ class LibraryTokenizer:
                     "else makes; if it is for padding leave it out, and EOS pads"
                 )
 
+    def extended(self, names: Sequence[str]) -> "LibraryTokenizer":
+        """The same tokenizer with these special tokens as well; new ones get the ids from `vocab_size` on."""
+        library = tokenizers.Tokenizer.from_str(self.library.to_str())
+        library.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names])
+        ids = {"bos": self.bos_id, "eos": self.eos_id, "pad": self.pad_id}
+        return type(self)(library, **ids, unk=self.unk_id, adds_bos=self.adds_bos)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"
 

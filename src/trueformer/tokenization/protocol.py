@@ -51,6 +51,10 @@ class Tokenizer(Protocol):
         """int64 (vocab_size,): raw UTF-8 bytes each id stands for, 0 for specials."""
         ...
 
+    def extended(self, names: Sequence[str]) -> "Tokenizer":
+        """The same with these special tokens as well; new ones get the ids from `vocab_size` on."""
+        ...
+
     def save(self, path: Path) -> None:
         """Write `path` (a tokenizer.json)."""
         ...

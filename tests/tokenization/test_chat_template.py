@@ -2,7 +2,7 @@
 
 import pytest
 
-from trueformer.inference.chat import render_chat
+from trueformer.tokenization.chat_template import render_chat
 
 CHATML = (
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n'"
