@@ -77,13 +77,11 @@ def turns(tools: bool) -> st.SearchStrategy:
 
 def conversation_of(drawn: tuple) -> Conversation:
     front, exchanges = drawn
+    messages = [] if front is None else [system(front)]
+    for asked, reply, uses in exchanges:
         parts = []
         for call, result, more in uses:
             parts += [ToolCall("c", call), ToolResult(result), more]
-    for asked, reply, uses in exchanges:
-        parts = [
-            part for call, result, more in uses for part in (ToolCall("c", call), ToolResult(result), more)
-        ]
         messages += [user(asked), assistant(reply, *parts)]
     return Conversation.of(*messages)
 
