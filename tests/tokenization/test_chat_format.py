@@ -120,7 +120,7 @@ def test_n7_only_what_the_assistant_writes_is_trained_its_end_included(plain, la
     conversation = conversation_of(drawn)
     chat = made(plain, layout)
     rendered = chat.render(conversation)
-    learned = [i for i, trained in zip(*rendered, strict=True) if trained]
+    learned = [i for i, trained in zip(rendered.ids, rendered.trained, strict=True) if trained]
     end = chat.tokenizer.special_ids[layout.end]
     expected = ""
     for message in conversation.messages:

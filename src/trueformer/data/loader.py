@@ -52,7 +52,7 @@ class TrainLoader:
         world_size: int = 1,
         document_mask: bool = False,
     ) -> None:
-        _check_sizes(batch_size, seq_len, rank, world_size)
+        check_sizes(batch_size, seq_len, rank, world_size)
         self.n_rows = tokens.n_tokens // seq_len  # rows an epoch
         self._global_batch = batch_size * world_size
         needed = max(self._global_batch * seq_len, seq_len + 1)
@@ -87,14 +87,7 @@ class TrainLoader:
         Raises:
             ValueError: not the three integers, or a cursor beyond this data's rows.
         """
-        if set(state) != {"seed", "epoch", "cursor"} or any(type(v) is not int for v in state.values()):
-            raise ValueError(f"loader state is {state}: expected three integers seed, epoch and cursor")
-        if state["epoch"] < 0 or not 0 <= state["cursor"] < self.n_rows:
-            raise ValueError(
-                f"loader state is {state}: expected a cursor from 0 to {self.n_rows - 1} (rows an epoch); "
-                "was it saved with other data or another seq_len?"
-            )
-        self.seed, self.epoch, self.cursor = state["seed"], state["epoch"], state["cursor"]
+        self.seed, self.epoch, self.cursor = load_place(state, self.n_rows)
 
     def _start(self, row: int) -> int:
         """The token at which the row `row` places into this epoch (or the next) starts."""
@@ -128,7 +121,7 @@ def validation_batches(
     Raises:
         ValueError: a size below 1, a rank outside the world, or fewer than two tokens.
     """
-    _check_sizes(batch_size, seq_len, rank, world_size)
+    check_sizes(batch_size, seq_len, rank, world_size)
     if tokens.n_tokens < 2:
         raise ValueError(
             f"the validation split has {tokens.n_tokens} tokens: expected at least 2, one to read and one to "
@@ -163,7 +156,24 @@ def _batch(inputs: np.ndarray, targets: np.ndarray, bos_id: int, document_mask: 
     )
 
 
-def _check_sizes(batch_size: int, seq_len: int, rank: int, world_size: int) -> None:
+def load_place(state: dict[str, int], n_rows: int) -> tuple[int, int, int]:
+    """Seed, epoch and cursor of a saved place.
+
+    Raises:
+        ValueError: not the three integers, or a cursor beyond this data's rows.
+    """
+    if set(state) != {"seed", "epoch", "cursor"} or any(type(v) is not int for v in state.values()):
+        raise ValueError(f"loader state is {state}: expected three integers seed, epoch and cursor")
+    if state["epoch"] < 0 or not 0 <= state["cursor"] < n_rows:
+        raise ValueError(
+            f"loader state is {state}: expected a cursor from 0 to {n_rows - 1} (rows an epoch); "
+            "was it saved with other data or another seq_len?"
+        )
+    return state["seed"], state["epoch"], state["cursor"]
+
+
+def check_sizes(batch_size: int, seq_len: int, rank: int, world_size: int) -> None:
+    """Raise ValueError for a size below 1 or a rank outside the world."""
     for name, value in (("batch_size", batch_size), ("seq_len", seq_len), ("world_size", world_size)):
         if value < 1:
             raise ValueError(f"{name} is {value}: expected a whole number of at least 1")

@@ -27,10 +27,14 @@ TOOL_TOKENS = (CALL_START, CALL_END, OUTPUT_START, OUTPUT_END)
 
 
 class Rendered(NamedTuple):
-    """Tokens of a conversation; `trained[i]` says whether token i is one to predict."""
+    """Tokens of a conversation; `trained[i]` says whether token i is one to predict.
+
+    `ends[i]` counts the tokens up to the end of message i: a conversation cut there is rendered as those.
+    """
 
     ids: list[int]
     trained: list[bool]
+    ends: list[int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,21 +84,20 @@ class MarkedFormat:
         Raises:
             ValueError: a tool is called and the tokenizer has no tokens for that.
         """
-        rendered = Rendered([], [])
+        rendered = Rendered([], [], [])
         if self.layout.start is not None:
             _add(rendered, [self.tokenizer.bos_id], trained=False)
-        for message in self._with_system(conversation.messages):
+        default = self.layout.default_system
+        if default is not None and conversation.messages[0].role != "system":
+            self._message(rendered, system(default))
+        for message in conversation.messages:
             self._message(rendered, message)
+            rendered.ends.append(len(rendered.ids))
         return rendered
 
     def prompt(self, conversation: Conversation) -> list[int]:
         """Tokens up to where the assistant's next message begins; errors as for `render`."""
         return self.render(conversation).ids + self._opening("assistant")
-
-    def _with_system(self, messages: Sequence[Message]) -> list[Message]:
-        default = self.layout.default_system
-        front = [] if default is None or messages[0].role == "system" else [system(default)]
-        return [*front, *messages]
 
     def _opening(self, role: Role, text: str = "") -> list[int]:
         # The heading and what follows are one text: a template's text is cut into tokens as a whole, and line
