@@ -13,6 +13,7 @@ Shapes: B rows, T seq_len.
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +61,6 @@ class EvalResult:
         return self.byte_nats / (self.bytes * math.log(2)) if self.bytes else math.nan
 
 
-@torch.inference_mode()
 def evaluate(
     model: DecoderLM,
     tokens: TokenSet,
@@ -73,18 +73,11 @@ def evaluate(
     chunk: int = 4096,
     world: World | None = None,
 ) -> EvalResult:
-    """How well `model` predicts `tokens`, over all processes of `world`, each of which must call this.
-
-    The model is in evaluation mode meanwhile, and then each part in the mode it was in. Runs where the
-    weights are, in the precision of the autocast around the call. `max_batches` stops after that many
-    batches of `batch_size` rows.
+    """How well `model` predicts `tokens`, in rows of `seq_len`; the rest as for `evaluate_batches`.
 
     Raises:
         ValueError: sizes that cannot work, or a tokenizer of another vocabulary than the model's.
     """
-    _check_vocabulary(model, tokenizer)
-    if max_batches is not None and max_batches < 1:
-        raise ValueError(f"max_batches is {max_batches}: expected at least 1, or none for the whole split")
     world = world or World()
     batches = validation_batches(
         tokens,
@@ -94,6 +87,32 @@ def evaluate(
         world_size=world.size,
         document_mask=document_mask,
     )
+    return evaluate_batches(model, batches, tokenizer, max_batches=max_batches, chunk=chunk, world=world)
+
+
+@torch.inference_mode()
+def evaluate_batches(
+    model: DecoderLM,
+    batches: Iterator[Batch],
+    tokenizer: Tokenizer,
+    *,
+    max_batches: int | None = None,
+    chunk: int = 4096,
+    world: World | None = None,
+) -> EvalResult:
+    """How well `model` predicts the targets of this process's `batches`, summed over all processes of `world`.
+
+    Each process must call this, with equally many batches. The model is in evaluation mode meanwhile, and
+    then each part in the mode it was in. Runs where the weights are, in the precision of the autocast around
+    the call. `max_batches` stops after that many.
+
+    Raises:
+        ValueError: `max_batches` below 1, or a tokenizer of another vocabulary than the model's.
+    """
+    _check_vocabulary(model, tokenizer)
+    if max_batches is not None and max_batches < 1:
+        raise ValueError(f"max_batches is {max_batches}: expected at least 1, or none for the whole split")
+    world = world or World()
     device = model.head_weight.device
     bytes_V = torch.from_numpy(tokenizer.token_bytes())
     modes = [(module, module.training) for module in model.modules()]

@@ -147,6 +147,23 @@ class DecoderConfig:
             )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraConfig:
+    """Low-rank adapters beside every linear layer (arXiv 2106.09685): W + (alpha / rank) B A.
+
+    Raises:
+        ValueError: a rank or scale that cannot work.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+
+    def __post_init__(self) -> None:
+        _positive("rank", self.rank)
+        if not self.alpha > 0:
+            raise ValueError(f"alpha is {self.alpha}: expected above 0; twice the rank is usual")
+
+
 def _positive(name: str, value: int) -> None:
     if value < 1:
         raise ValueError(f"{name} is {value}: expected a whole number of at least 1")

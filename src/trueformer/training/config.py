@@ -1,10 +1,10 @@
-"""A whole run as data: model, data, optimizer, schedule and loop. Saved with a run and its checkpoints."""
+"""Whole runs as data: model, data, optimizer, schedule and loop. Saved with a run and its checkpoints."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from trueformer.data.config import DataConfig
-from trueformer.models.config import DecoderConfig
+from trueformer.data.config import ChatConfig, DataConfig
+from trueformer.models.config import DecoderConfig, LoraConfig
 from trueformer.optim.config import OptimConfig, ScheduleConfig
 
 
@@ -90,27 +90,60 @@ class LoopConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunConfig:
-    """Everything that decides a run. Two runs with equal configs on one machine are bit-identical.
+class TrainConfig:
+    """What pretraining and fine-tuning share: the model, and how it is trained.
 
     Raises:
         ValueError: parts that contradict each other.
     """
 
     model: DecoderConfig
-    data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
-        if self.data.seq_len > self.model.max_len:
-            raise ValueError(
-                f"seq_len is {self.data.seq_len}, longer than the model's max_len = {self.model.max_len}: "
-                "shorten the rows or raise max_len"
-            )
         if self.schedule.warmup_steps > self.loop.steps:
             raise ValueError(
                 f"warmup_steps is {self.schedule.warmup_steps}, more than all {self.loop.steps} steps: "
                 "the rate would never reach its peak"
             )
+
+    def _check_rows(self, seq_len: int) -> None:
+        if seq_len > self.model.max_len:
+            raise ValueError(
+                f"seq_len is {seq_len}, longer than the model's max_len = {self.model.max_len}: "
+                "shorten the rows or raise max_len"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig(TrainConfig):
+    """Everything that decides a run. Two runs with equal configs on one machine are bit-identical.
+
+    Raises:
+        ValueError: parts that contradict each other.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        TrainConfig.__post_init__(self)  # super() does not work in a class remade for its slots
+        self._check_rows(self.data.seq_len)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuneConfig(TrainConfig):
+    """Everything that decides a fine-tuning run: the same, from a base model and on conversations.
+
+    Raises:
+        ValueError: parts that contradict each other.
+    """
+
+    base: str  # what `load_model` was given
+    data: ChatConfig
+    lora: LoraConfig | None = None  # None: every weight is trained
+
+    def __post_init__(self) -> None:
+        TrainConfig.__post_init__(self)
+        self._check_rows(self.data.seq_len)

@@ -20,9 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trueformer.config import to_dict
-from trueformer.data.loader import Batch, TrainLoader
-from trueformer.data.shards import PreparedData
-from trueformer.evaluation.bits_per_byte import EvalResult, evaluate
+from trueformer.data.loader import Batch
+from trueformer.evaluation.bits_per_byte import EvalResult, evaluate_batches
 from trueformer.models.decoder import DecoderLM
 from trueformer.optim.build import build_optimizer
 from trueformer.optim.schedules import factor
@@ -41,7 +40,8 @@ from trueformer.training.callbacks.protocol import (
     restore_state as restore_callbacks,
 )
 from trueformer.training.checkpoints import Checkpoint, check_same_tensors, save_checkpoint
-from trueformer.training.config import RunConfig
+from trueformer.training.config import TrainConfig
+from trueformer.training.data import TrainingData
 from trueformer.training.diagnosis import TrainingDiverged, diagnose, non_finite
 from trueformer.training.distributed import World, barrier, summed, wrap
 from trueformer.training.folders import checkpoint_folders, checkpoint_path
@@ -60,9 +60,9 @@ class Trainer:
 
     def __init__(
         self,
-        config: RunConfig,
+        config: TrainConfig,
         model: DecoderLM,
-        data: PreparedData,
+        data: TrainingData,
         folder: Path,
         *,
         device: torch.device,
@@ -80,15 +80,7 @@ class Trainer:
         self.model = model.to(device)
         self.optimizers = build_optimizer(self.model, config.optim, config.loop.backend)
         self._rows, self._micro_steps = micro_batching(config.loop, self.world)
-        self.loader = TrainLoader(
-            data.train,
-            batch_size=self._rows,
-            seq_len=config.data.seq_len,
-            seed=config.loop.seed,
-            rank=self.world.rank,
-            world_size=self.world.size,
-            document_mask=config.data.document_mask,
-        )
+        self.loader = data.loader(self._rows, config.loop.seed, self.world)
         self._eager = objective = Objective(self.model, config.loop)
         if config.loop.compile:
             # One shape always: evaluation runs uncompiled, or its shapes would change the code that trains.
@@ -175,13 +167,10 @@ class Trainer:
     def evaluate(self) -> EvalResult:
         """How well the validation split is predicted, over all processes; the model's mode stays."""
         with autocast(self.config.loop, self.device):
-            self.evaluation = evaluate(
+            self.evaluation = evaluate_batches(
                 self.model,
-                self.data.validation,
+                self.data.validation(self._rows * self._micro_steps, self.world),
                 self.data.tokenizer,
-                batch_size=self._rows * self._micro_steps,
-                seq_len=self.config.data.seq_len,
-                document_mask=self.config.data.document_mask,
                 max_batches=self.config.loop.eval_batches,
                 chunk=self.config.loop.loss_chunk,
                 world=self.world,
@@ -202,7 +191,8 @@ class Trainer:
             loader=self.loader.state_dict(),
             optimizer=scalars,
             callbacks=collect_state(self.callbacks),
-            data=self._data_fingerprint(),
+            data=self.data.fingerprint,
+            chat_template=self.data.chat_template,
             world=self.world,
         )
         if self.world.is_main:
@@ -224,7 +214,7 @@ class Trainer:
         Raises:
             ValueError: it is of another architecture, optimizer or data; names the first difference.
         """
-        if checkpoint.state["data"] != self._data_fingerprint():
+        if checkpoint.state["data"] != self.data.fingerprint:
             raise ValueError(
                 f"{checkpoint.path} was trained on other tokens than this run's: its source or tokenizer "
                 "has changed since; start a new run, or bring the old data back"
@@ -236,9 +226,6 @@ class Trainer:
         self.loader.load_state_dict(checkpoint.state["loader"])
         restore_callbacks(self.callbacks, checkpoint.state["callbacks"])
         self.progress = restore_state(checkpoint.state, self.world)
-
-    def _data_fingerprint(self) -> str:
-        return f"{self.data.train.fingerprint} {self.data.validation.fingerprint}"
 
     def _loss_sum(self, batch: Batch) -> Float[Tensor, ""]:
         with autocast(self.config.loop, self.device):

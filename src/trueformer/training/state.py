@@ -32,6 +32,7 @@ def capture_state(
     optimizer: dict[str, Any],
     callbacks: dict[str, Any],
     data: str,
+    chat_template: str | None,
     world: World,
 ) -> dict[str, Any]:
     """A checkpoint's state.json; every process must call it. `data` identifies the tokens trained on."""
@@ -43,6 +44,7 @@ def capture_state(
         "callbacks": callbacks,
         "rng": rng,  # by rank
         "data": data,
+        "chat_template": chat_template,
         "environment": environment(world),
     }
 
