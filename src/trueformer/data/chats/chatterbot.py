@@ -89,15 +89,19 @@ def talks(entries: list[object], *, in_turn: bool) -> Iterator[list[str]]:
                 yield talk[: len(talk) // 2 * 2]
 
 
-def _all() -> Iterator[list[str]]:
+def _all() -> list[tuple[str, ...]]:
+    """Each talk once: the file on technical support says each of its ten about a hundred times."""
     try:
         import yaml
     except ImportError as error:
         raise ValueError(f"the conversations are written in YAML, which needs PyYAML: {INSTALL}") from error
+    found: dict[tuple[str, ...], None] = {}
     for file in files():
         entries = yaml.safe_load(file.read_text(encoding="utf-8"))["conversations"]
-        yield from talks(entries, in_turn=file.stem not in QUESTION_AND_ANSWERS)
+        made = talks(entries, in_turn=file.stem not in QUESTION_AND_ANSWERS)
+        found.update((tuple(talk), None) for talk in made)
+    return list(found)
 
 
-def _conversation(talk: list[str]) -> Conversation:
+def _conversation(talk: tuple[str, ...]) -> Conversation:
     return Conversation.of(*(user(said) if i % 2 == 0 else assistant(said) for i, said in enumerate(talk)))

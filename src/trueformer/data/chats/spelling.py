@@ -19,9 +19,9 @@ from trueformer.tokenization.conversations import Conversation, assistant, user
 HELD_OUT_ONE_IN = 10
 SPELL = ("Spell {word}.", "How do you spell {word}?", "Spell the word {word}.")
 COUNT = ("How many {letter} are in {word}?", "Count the letter {letter} in {word}.")
-ONSETS = "b bl br c ch cl d dr f fl g gr h j k l m n p pl pr qu r s sh sl st str t th tr v w z"
+ONSETS = "b bl br ch cl d dr f fl g gr h j k l m n p pl pr qu r s sh sl st str t th tr v w z"
 VOWELS = "a e i o u ai ea ee oa oo ou"
-CODAS = "b ck d ft g ll lt m n nd ng p r rd rry s ss st t tt x"
+CODAS = "b dd ff ll lt m nd pp rd rry st x"
 COMMON = """
 able about above across action address after afternoon again against agree almost alone along already also
 although always among amount anger animal another answer anything apple apartment around arrive article
