@@ -1,0 +1,1 @@
+"""Where conversations come from: files of them, and tasks that are made or read and can be examined."""
