@@ -31,6 +31,7 @@ from trueformer.models.config import DecoderConfig
 from trueformer.models.size import training_flops_per_token
 from trueformer.optim.config import OptimConfig
 from trueformer.training.config import LoopConfig, RunConfig
+from trueformer.training.data import TextData
 from trueformer.training.loop import Trainer
 from trueformer.training.memory import settle_memory
 from trueformer.training.randomness import deterministic_kernels
@@ -54,7 +55,9 @@ def trueformer_steps(data: PreparedData, folder: Path) -> Callable[[int], float]
     model = gpt2_shape(data.tokenizer.vocab_size)
     loop = LoopConfig(steps=10**6, batch_size=ROWS, precision="bf16", compile=True)
     config = RunConfig(model=model, data=_data_config(""), optim=OptimConfig(name="adamw"), loop=loop)
-    trainer = Trainer(config, build_model(model, loop), data, folder, device=torch.device("cpu"))
+    trainer = Trainer(
+        config, build_model(model, loop), TextData(data, config.data), folder, device=torch.device("cpu")
+    )
 
     def step() -> None:
         with deterministic_kernels(trainer.device):

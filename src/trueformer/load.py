@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from trueformer.config import from_dict
-from trueformer.models.config import DecoderConfig
+from trueformer.models.config import DecoderConfig, LoraConfig
 from trueformer.models.convert.build import build, expected_shapes
 from trueformer.models.convert.files import PICKLES
 from trueformer.models.convert.gguf import import_gguf
 from trueformer.models.convert.hugging_face import check_tokenizer, import_hugging_face
 from trueformer.models.convert.strict import check_names_and_shapes
 from trueformer.models.loaded import LoadedModel
+from trueformer.nn.lora import merged
 from trueformer.nn.plain import Backend
 from trueformer.tokenization.load import load_tokenizer
 from trueformer.training.checkpoints import Checkpoint, latest_checkpoint, load_checkpoint
@@ -120,6 +121,10 @@ def _from_checkpoint(checkpoint: Checkpoint, dtype: torch.dtype | None, backend:
         raise ValueError(f"{where}/config.json has no part 'model': expected the configuration of a run")
     config = from_dict(DecoderConfig, values, f"{where}/config.json: model")
     tensors = checkpoint.model_tensors
+    if checkpoint.config.get("lora") is not None:
+        tensors = merged(
+            tensors, from_dict(LoraConfig, checkpoint.config["lora"], f"{where}/config.json: lora")
+        )
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     check_names_and_shapes(expected_shapes(config, len(found), where), found, where)
     tokenizer = None if checkpoint.tokenizer_path is None else load_tokenizer(checkpoint.tokenizer_path)

@@ -7,14 +7,15 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trueformer.data.config import DataConfig
-from trueformer.models.config import DecoderConfig, RopeScaling
+from trueformer.data.config import ChatConfig, DataConfig
+from trueformer.models.config import DecoderConfig, LoraConfig, RopeScaling
 from trueformer.models.size import count_parameters
 from trueformer.optim.config import OptimConfig, ScheduleConfig
-from trueformer.training.config import LoopConfig, RunConfig
+from trueformer.training.config import FinetuneConfig, LoopConfig, RunConfig
 
 HEAD_DIM = 64
 BASE_RATE, BASE_WIDTH = 0.01, 256  # measured: docs/log.md
+FINETUNE_RATE, LORA_RATE, FINETUNE_ROWS = 0.003, 0.002, 16  # measured: docs/log.md
 TOKENS_PER_PARAMETER = 20  # compute-optimal (Hoffmann et al. 2022, arXiv 2203.15556)
 MOST_PASSES = (
     8  # over the data; beyond about 4 each pass adds less (Muennighoff et al. 2023, arXiv 2305.16264)
@@ -149,6 +150,52 @@ def depth_run(
     return RunConfig(
         model=model,
         data=data,
+        optim=OptimConfig(**(rates | dict(optim or {}))),
+        schedule=ScheduleConfig(**(curve | dict(schedule or {}))),
+        loop=LoopConfig(**(pace | given)),
+    )
+
+
+def finetune_run(
+    model: DecoderConfig,
+    data: ChatConfig,
+    *,
+    base: str,
+    rows: int,
+    epochs: float = 1.0,
+    lora: LoraConfig | None = None,
+    train_embedding: bool = True,
+    optim: Mapping[str, Any] | None = None,
+    schedule: Mapping[str, Any] | None = None,
+    loop: Mapping[str, Any] | None = None,
+) -> FinetuneConfig:
+    """A fine-tuning run of `epochs` passes over `rows` packed rows; what is not given follows from the width.
+
+    Raises:
+        ValueError: an override that cannot work.
+    """
+    if not epochs > 0:
+        raise ValueError(f"epochs is {epochs}: expected above 0")
+    given: dict[str, Any] = dict(loop or {})
+    batch_size = given.get("batch_size", FINETUNE_ROWS)
+    steps = given.get("steps", max(1, round(epochs * rows / batch_size)))
+    width = math.sqrt(BASE_WIDTH / model.d_model)
+    rate = (LORA_RATE if lora else FINETUNE_RATE) * width
+    rates: dict[str, Any] = {f"lr_{group}": rate for group in ("matrices", "embeddings", "head", "vectors")}
+    rates |= {"name": "adamw" if lora else "muon", "weight_decay": 0.0}
+    curve: dict[str, Any] = {"kind": "linear", "warmup_steps": steps // 20}
+    pace: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "eval_every": max(1, steps // 5),
+        "checkpoint_every": max(1, steps // 2),
+    }
+    return FinetuneConfig(
+        base=base,
+        model=model,
+        data=data,
+        lora=lora,
+        train_embedding=train_embedding,
         optim=OptimConfig(**(rates | dict(optim or {}))),
         schedule=ScheduleConfig(**(curve | dict(schedule or {}))),
         loop=LoopConfig(**(pace | given)),

@@ -129,8 +129,8 @@ def test_too_long_ones_are_cut_between_messages_or_left_out_and_counted():
     cut = CHAT.render(Conversation(long.messages[:2]))
     assert cut.ids[:-1] in [inputs for inputs, _ in found]
     assert str(counts).endswith(
-        "1 cut to the messages that fit; 1 left out, too long for a row; 1 left out, nothing of the assistant "
-        "in them"
+        "1 cut to the messages that fit; 1 left out, too long for a row; "
+        "1 left out, nothing of the assistant in them"
     )
 
 

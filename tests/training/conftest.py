@@ -14,6 +14,7 @@ from trueformer.models.config import DecoderConfig
 from trueformer.optim.config import OptimConfig, ScheduleConfig
 from trueformer.tokenization.characters import train_characters
 from trueformer.training.config import LoopConfig, RunConfig
+from trueformer.training.data import TextData
 from trueformer.training.loop import Trainer
 from trueformer.training.run import build_model
 
@@ -84,6 +85,7 @@ def make_trainer(tiny_data, tiny_config, tmp_path):
         config = tiny_config(**changes)
         torch.manual_seed(config.loop.seed)
         model = build_model(config.model, config.loop)
-        return Trainer(config, model, prepared, folder, device=torch.device("cpu"), callbacks=callbacks)
+        data = TextData(prepared, config.data)
+        return Trainer(config, model, data, folder, device=torch.device("cpu"), callbacks=callbacks)
 
     return make

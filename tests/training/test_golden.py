@@ -24,6 +24,7 @@ from trueformer.models.config import DecoderConfig
 from trueformer.optim.config import OptimConfig, ScheduleConfig
 from trueformer.tokenization.characters import train_characters
 from trueformer.training.config import LoopConfig, RunConfig
+from trueformer.training.data import TextData
 from trueformer.training.loop import Trainer
 from trueformer.training.run import build_model
 
@@ -67,7 +68,11 @@ def losses(optimizer, backend):
     torch.set_num_threads(1)
     torch.manual_seed(config.loop.seed)
     trainer = Trainer(
-        config, build_model(config.model, config.loop), data, Path("unused"), device=torch.device("cpu")
+        config,
+        build_model(config.model, config.loop),
+        TextData(data, config.data),
+        Path("unused"),
+        device=torch.device("cpu"),
     )
     found = [trainer.step().loss for _ in range(STEPS)]
     torch.set_num_threads(threads)

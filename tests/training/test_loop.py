@@ -10,11 +10,11 @@ import signal
 import pytest
 import torch
 
-from trueformer.data.loader import validation_batches
 from trueformer.training.callbacks.checkpoint import KeepCheckpoints
 from trueformer.training.callbacks.early_stopping import EarlyStopping
 from trueformer.training.callbacks.protocol import Callback
 from trueformer.training.checkpoints import latest_checkpoint
+from trueformer.training.data import TextData
 from trueformer.training.diagnosis import TrainingDiverged
 from trueformer.training.folders import checkpoint_folders
 from trueformer.training.loop import Trainer
@@ -154,8 +154,7 @@ def test_a6_validation_is_the_same_every_time(make_trainer):
     first = trainer.evaluate()
     torch.manual_seed(2)
     assert trainer.evaluate() == first
-    sizes = {"batch_size": 2, "seq_len": 16}
-    batches = [[b.inputs_BT for b in validation_batches(trainer.data.validation, **sizes)] for _ in range(2)]
+    batches = [[b.inputs_BT for b in trainer.data.validation(2, World())] for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
 
 
@@ -163,7 +162,7 @@ def test_a11_the_model_is_on_the_device_before_anything_else(tiny_config, tiny_d
     """`meta` stands for an accelerator: a device every machine has, and not where models are made."""
     config = tiny_config()
     model = build_model(config.model, config.loop)
-    trainer = Trainer(config, model, tiny_data, tmp_path, device=torch.device("meta"))
+    trainer = Trainer(config, model, TextData(tiny_data, config.data), tmp_path, device=torch.device("meta"))
     assert {p.device.type for p in trainer.model.parameters()} == {"meta"}
     held = [p for group in trainer.optimizers.param_groups for p in group["params"]]
     assert {p.device.type for p in held} == {"meta"}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trueformer.training.sampling import TrainingSample
+from trueformer.training.sampling import text_sample
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def trained(make_trainer):
 def take(trainer, **changes):
     from dataclasses import replace
 
-    return TrainingSample(trainer.model, trainer.data.tokenizer, replace(trainer.config.loop, **changes))
+    return text_sample(trainer.model, trainer.data.tokenizer, replace(trainer.config.loop, **changes))
 
 
 def test_a_sample_continues_its_prompt_and_is_repeatable(trained):

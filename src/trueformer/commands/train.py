@@ -291,6 +291,8 @@ def resumed_config(options: Train) -> RunConfig:
     from trueformer.training.run_folder import saved_config
 
     saved = saved_config(options.folder)
+    if not isinstance(saved, RunConfig):
+        raise ValueError(f"{options.folder} was fine-tuned: resume it with `trueformer finetune --resume`")
     optim, schedule = split_optim(options.optim)
     return dataclasses.replace(
         saved,

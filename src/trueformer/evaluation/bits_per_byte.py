@@ -100,11 +100,11 @@ def evaluate_batches(
     chunk: int = 4096,
     world: World | None = None,
 ) -> EvalResult:
-    """How well `model` predicts the targets of this process's `batches`, summed over all processes of `world`.
+    """How well `model` predicts the targets of `batches`, over all processes of `world`.
 
-    Each process must call this, with equally many batches. The model is in evaluation mode meanwhile, and
-    then each part in the mode it was in. Runs where the weights are, in the precision of the autocast around
-    the call. `max_batches` stops after that many.
+    Each process must call this, with equally many batches of its own. The model is in evaluation mode
+    meanwhile, and then each part in the mode it was in. Runs where the weights are, in the precision of the
+    autocast around the call. `max_batches` stops after that many.
 
     Raises:
         ValueError: `max_batches` below 1, or a tokenizer of another vocabulary than the model's.

@@ -24,6 +24,8 @@ def validation_split(run: Path, tokenizer: Tokenizer) -> tuple[TokenSet, DataCon
             came out.
     """
     data = saved_config(run).data
+    if not isinstance(data, DataConfig):
+        raise ValueError(f"{run} was fine-tuned on conversations: name a text, or a task with --task")
     prepared = prepare(data)
     if prepared.tokenizer.fingerprint != tokenizer.fingerprint:
         raise ValueError(

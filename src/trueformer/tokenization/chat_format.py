@@ -14,7 +14,7 @@ its Jinja template (`TemplateFormat`) and cannot be fine-tuned on conversations 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from trueformer.tokenization.chat_layout import CHATML, OURS, Layout, chatml_layout, jinja_template
 from trueformer.tokenization.chat_template import render_chat
@@ -47,6 +47,7 @@ class ToolMarks:
     output_end: int
 
 
+@runtime_checkable
 class ChatFormat(Protocol):
     """How a model was taught to converse."""
 

@@ -143,6 +143,7 @@ class FinetuneConfig(TrainConfig):
     base: str  # what `load_model` was given
     data: ChatConfig
     lora: LoraConfig | None = None  # None: every weight is trained
+    train_embedding: bool = True  # with lora: needed where special tokens were added
 
     def __post_init__(self) -> None:
         TrainConfig.__post_init__(self)

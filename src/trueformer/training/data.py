@@ -5,7 +5,7 @@ Leaves out where texts and conversations come from (`data/`).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trueformer.data.chat_rows import ChatLoader, ChatSet, chat_validation_batches
 from trueformer.data.config import DataConfig
@@ -16,6 +16,7 @@ from trueformer.tokenization.protocol import Tokenizer
 from trueformer.training.distributed import World
 
 
+@runtime_checkable
 class Loader(Protocol):
     """Endless batches with a place that can be saved."""
 
@@ -32,12 +33,24 @@ class Loader(Protocol):
         ...
 
 
+@runtime_checkable
 class TrainingData(Protocol):
     """Both sides of a data set."""
 
-    tokenizer: Tokenizer
-    chat_template: str | None  # Jinja; None: no conversations
-    fingerprint: str  # changes whenever a token does
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What made the tokens."""
+        ...
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat format as Jinja; None: no conversations."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever a token does."""
+        ...
 
     def loader(self, batch_size: int, seed: int, world: World) -> Loader:
         """Batches of `batch_size` rows to learn from; raises ValueError where there are too few."""

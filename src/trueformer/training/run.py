@@ -7,9 +7,10 @@ Leaves out parsing and printing (`cli`), and the loop itself (`loop`).
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -28,14 +29,17 @@ from trueformer.training.callbacks.protocol import Callback
 from trueformer.training.callbacks.sample import Sample
 from trueformer.training.callbacks.trackers import make_tracker
 from trueformer.training.checkpoints import Checkpoint
-from trueformer.training.config import LoopConfig, RunConfig
+from trueformer.training.config import FinetuneConfig, LoopConfig, RunConfig
+from trueformer.training.data import TextData, TrainingData
 from trueformer.training.distributed import World, joined_world, main_first
 from trueformer.training.loop import Trainer
 from trueformer.training.memory import settle_memory
 from trueformer.training.precision import compile_pays, parameter_dtype, resolve_device
 from trueformer.training.randomness import seed_everything
 from trueformer.training.run_folder import check_claim, check_resumable, clear, describe_run, find_checkpoint
-from trueformer.training.sampling import TrainingSample
+from trueformer.training.sampling import TrainingSample, text_sample
+
+Config = TypeVar("Config", RunConfig, FinetuneConfig)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +53,14 @@ class RunResult:
     loss: float  # of the last training step, nats a token; NaN if none was taken
     evaluation: EvalResult | None  # the latest; None if a signal came before the first
     sample: str | None  # what the model wrote last
+
+
+class Beginning(NamedTuple):
+    """What a run trains, on what, and what shows how it writes."""
+
+    model: DecoderLM
+    data: TrainingData
+    sample: TrainingSample
 
 
 def train(
@@ -68,6 +80,19 @@ def train(
         ValueError: `out` is in use; the config contradicts itself, the data or what is resumed; nothing is
         trained. TrainingDiverged: losses stayed non-finite.
     """
+    return run(config, begin_on_text, out, resume=resume, overwrite=overwrite, callbacks=callbacks)
+
+
+def run(
+    config: Config,
+    begin: Callable[[Config, World], Beginning],
+    out: Path,
+    *,
+    resume: bool | Path,
+    overwrite: bool,
+    callbacks: Sequence[Callback],
+) -> RunResult:
+    """Train into `out` what `begin` makes of the configuration; the rest is `train`'s."""
     if isinstance(resume, Path) and resume.resolve() == out.resolve():
         resume = True
     settle_memory()
@@ -76,18 +101,21 @@ def train(
         with main_first(world):
             if world.is_main:
                 check_claim(out, resume=resume is True, overwrite=overwrite)
-            data = prepare(config.data)
         checkpoint = checkpoint_to_resume(out, resume)
         config = _resolved(config, checkpoint, device)
         if checkpoint is not None:
             check_resumable(config, checkpoint)
-        trainer, sample = _build(config, data, out, device, world, callbacks)
+        begun = begin(config, world)
+        everyone = [*standard_callbacks(config.loop, begun.sample), *callbacks]
+        trainer = Trainer(
+            config, begun.model, begun.data, out, device=device, world=world, callbacks=everyone
+        )
         if checkpoint is not None:
             trainer.load(checkpoint)
         if world.is_main:
             if resume is not True:
                 clear(out)
-            describe_run(out, config, data.tokenizer)
+            describe_run(out, config, begun.data.tokenizer)
         stop = trainer.fit()
         evaluation = trainer.evaluation
         if evaluation is None and stop.reason == "finished":  # resumed where nothing was left to do
@@ -99,7 +127,7 @@ def train(
         exit_code=trainer.exit_code,
         loss=trainer.loss,
         evaluation=evaluation,
-        sample=sample.last,
+        sample=begun.sample.last,
     )
 
 
@@ -124,22 +152,21 @@ def build_model(config: DecoderConfig, loop: LoopConfig) -> DecoderLM:
     return model
 
 
-def _build(
-    config: RunConfig,
-    data: PreparedData,
-    out: Path,
-    device: torch.device,
-    world: World,
-    callbacks: Sequence[Callback],
-) -> tuple[Trainer, TrainingSample]:
-    check_vocabulary(config.model, data)
+def begin_on_text(config: RunConfig, world: World) -> Beginning:
+    """A fresh model and a prepared corpus.
+
+    Raises:
+        ValueError: the corpus cannot be read, or the model is for another vocabulary.
+    """
+    with main_first(world):
+        prepared = prepare(config.data)
+    check_vocabulary(config.model, prepared)
     seed_everything(config.loop.seed)
     model = build_model(config.model, config.loop)
     if world.rank:
         seed_everything(config.loop.seed + world.rank)  # the same weights everywhere, dropout of its own
-    sample = TrainingSample(model, data.tokenizer, config.loop)
-    everyone = [*standard_callbacks(config.loop, sample), *callbacks]
-    return Trainer(config, model, data, out, device=device, world=world, callbacks=everyone), sample
+    sample = text_sample(model, prepared.tokenizer, config.loop)
+    return Beginning(model, TextData(prepared, config.data), sample)
 
 
 def check_vocabulary(model: DecoderConfig, data: PreparedData) -> None:
@@ -168,7 +195,7 @@ def standard_callbacks(loop: LoopConfig, sample: TrainingSample) -> list[Callbac
     return callbacks + [make_tracker(name) for name in loop.track]
 
 
-def _resolved(config: RunConfig, checkpoint: Checkpoint | None, device: torch.device) -> RunConfig:
+def _resolved(config: Config, checkpoint: Checkpoint | None, device: torch.device) -> Config:
     """The config with `compile` decided: as it was when resuming, else by whether it pays."""
     if config.loop.compile is not None:
         return config

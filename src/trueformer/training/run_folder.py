@@ -21,7 +21,7 @@ from trueformer.training.callbacks.gradients import FILE as GRADIENTS
 from trueformer.training.callbacks.metrics import FILE as METRICS
 from trueformer.training.callbacks.sample import FILE as SAMPLES
 from trueformer.training.checkpoints import Checkpoint, latest_checkpoint, load_checkpoint
-from trueformer.training.config import RunConfig
+from trueformer.training.config import FinetuneConfig, RunConfig, TrainConfig
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 TRACKERS = ("tensorboard", "wandb")
@@ -30,7 +30,9 @@ OURS = {CONFIG, TOKENIZER, METRICS, SAMPLES, GRADIENTS, FIGURE, "checkpoints", *
 # What changes no number of the training itself. The tokens' own fingerprint is compared, so the source may
 # move.
 FREE = {
+    "base",
     "data.source",
+    "data.sources",
     "data.validation",
     "data.cache",
     "loop.steps",
@@ -51,8 +53,8 @@ FREE = {
 ROUNDING = {"loop.device", "loop.compile", "loop.backend", "loop.micro_batch_size", "loop.loss_chunk"}
 
 
-def saved_config(folder: Path) -> RunConfig:
-    """The configuration the run in `folder` was last started with.
+def saved_config(folder: Path) -> RunConfig | FinetuneConfig:
+    """The configuration the run in `folder` was last started with: fine-tuning has a base.
 
     Raises:
         ValueError: there is no run, or its config.json is not one.
@@ -61,9 +63,15 @@ def saved_config(folder: Path) -> RunConfig:
     if not path.is_file():
         raise ValueError(f"{folder} is no run folder: it has no {CONFIG}")
     try:
-        return from_dict(RunConfig, json.loads(path.read_text(encoding="utf-8")))
+        return config_from(json.loads(path.read_text(encoding="utf-8")))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def config_from(values: dict[str, Any]) -> RunConfig | FinetuneConfig:
+    """The configuration of a run, of either kind; raises ValueError where it is none."""
+    kind = FinetuneConfig if isinstance(values, dict) and "base" in values else RunConfig
+    return from_dict(kind, values)
 
 
 def check_claim(folder: Path, *, resume: bool, overwrite: bool) -> None:
@@ -105,7 +113,7 @@ def _is_ours(path: Path) -> bool:
     return path.name.removeprefix(".").removesuffix(".new") in OURS
 
 
-def describe_run(folder: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
+def describe_run(folder: Path, config: TrainConfig, tokenizer: Tokenizer) -> None:
     """Write config.json and tokenizer.json into the run folder, each whole or not at all."""
     new = folder / f".{CONFIG}.new"
     new.write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
@@ -122,7 +130,7 @@ def find_checkpoint(source: Path) -> Checkpoint | None:
     return latest_checkpoint(source)
 
 
-def check_resumable(config: RunConfig, checkpoint: Checkpoint) -> None:
+def check_resumable(config: TrainConfig, checkpoint: Checkpoint) -> None:
     """Whether `config` may go on from the checkpoint; warns where its numbers will not be a straight run's.
 
     `FREE` fields may change. A new number of steps moves the horizon of the schedule: from here on the
@@ -137,7 +145,7 @@ def check_resumable(config: RunConfig, checkpoint: Checkpoint) -> None:
             f"{checkpoint.path} holds weights and no state of a training run (it was imported): "
             "there is nothing to go on with exactly"
         )
-    old = from_dict(RunConfig, checkpoint.config)
+    old = config_from(checkpoint.config)
     step = checkpoint.state["progress"]["step"]
     changed = differences(to_dict(old), to_dict(config))
     refused = {name: pair for name, pair in changed.items() if name not in FREE | ROUNDING}
