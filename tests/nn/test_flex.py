@@ -36,10 +36,9 @@ def test_flex_equals_the_plain_path(rules, sinks):
 
 def test_it_is_used_on_cuda_only_without_cache_or_dropout():
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    assert suits_flex(cuda, cached=False, dropout=False)
-    assert not suits_flex(cpu, cached=False, dropout=False)
-    assert not suits_flex(cuda, cached=True, dropout=False)
-    assert not suits_flex(cuda, cached=False, dropout=True)
+    assert suits_flex(cuda, dropout=False)
+    assert not suits_flex(cpu, dropout=False)
+    assert not suits_flex(cuda, dropout=True)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="block masks are used on CUDA only")

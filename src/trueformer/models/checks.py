@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trueformer.models.config import DecoderConfig
-from trueformer.nn.cache import KVCache
+from trueformer.nn.attention import Cache
 
 
 def check_inputs(
@@ -18,7 +18,7 @@ def check_inputs(
     ids_BT: Tensor,
     document_BT: Tensor | None,
     key_valid_BS: Tensor | None,
-    cache: KVCache | None,
+    cache: Cache | None,
 ) -> None:
     """Refuse what `DecoderLM.hidden` cannot run.
 
@@ -54,25 +54,15 @@ def _check_ids(config: DecoderConfig, ids_BT: Tensor) -> None:
             )
 
 
-def _check_length(config: DecoderConfig, ids_BT: Tensor, cache: KVCache | None) -> None:
+def _check_length(config: DecoderConfig, ids_BT: Tensor, cache: Cache | None) -> None:
     B, T = ids_BT.shape
-    if config.max_len < T:
+    if cache is None and config.max_len < T:
         raise ValueError(
             f"sequence of {T} tokens: expected at most max_len = {config.max_len}; "
             "cut it, or use a model with a greater max_len"
         )
-    if cache is None:
-        return
-    if cache.batch_size != B:
-        raise ValueError(
-            f"{B} rows of ids for a cache of {cache.batch_size} rows: make a cache for this batch"
-        )
-    # A static cache's length is on the device; its caller counts (see `StaticKVCache`).
-    if not torch.compiler.is_compiling() and cache.length + T > cache.max_len:
-        raise ValueError(
-            f"{T} tokens after the cache's {cache.length}: expected at most its max_len = {cache.max_len} "
-            "in all; make a longer cache, or reset it"
-        )
+    if cache is not None:
+        cache.check(B, T)
 
 
 def _check_mask(

@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from trueformer.models.checks import check_inputs
 from trueformer.models.config import DecoderConfig
 from trueformer.nn import flex
-from trueformer.nn.attention import Attention, Mask
+from trueformer.nn.attention import Attention, Cache, Mask
 from trueformer.nn.blocks import Block, make_norm
-from trueformer.nn.cache import KVCache
 from trueformer.nn.dropout import dropout
 from trueformer.nn.embeddings import SinusoidalPositions
-from trueformer.nn.masks import attention_mask, needs_mask, positions_within
+from trueformer.nn.masks import attention_mask, positions_within
 from trueformer.nn.norms import LayerNorm, RMSNorm
 from trueformer.nn.plain import Backend
 from trueformer.nn.rotary import Rotary
@@ -104,7 +103,7 @@ class DecoderLM(nn.Module):
         *,
         document_BT: Tensor | None = None,
         key_valid_BS: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
     ) -> Float[Tensor, "B T V"]:
         """Logits of the token after each position, in float32; arguments and errors as in `hidden`."""
         x_BTD = self.hidden(ids_BT, document_BT=document_BT, key_valid_BS=key_valid_BS, cache=cache)
@@ -123,7 +122,7 @@ class DecoderLM(nn.Module):
         *,
         document_BT: Tensor | None = None,
         key_valid_BS: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """The residual stream after the last norm.
 
@@ -157,21 +156,19 @@ class DecoderLM(nn.Module):
         slots_T: Int[Tensor, "T"],
         document_BT: Tensor | None,
         key_valid_BS: Tensor | None,
-        cache: KVCache | None,
+        cache: Cache | None,
     ) -> Mask | None:
         """What this pass's queries may see, made once for all layers; None where kernels need no mask."""
         T, window = len(slots_T), self.config.window
-        if not needs_mask(window, T, document_BT, key_valid_BS, cache):
+        if cache is not None:
+            return cache.mask(T, window)
+        if document_BT is None and key_valid_BS is None and (window is None or window >= T):
             return None
         rules = {"window": window, "document_BT": document_BT, "key_valid_BS": key_valid_BS}
         drops = self.training and self.config.dropout > 0
-        if self.backend == "fast" and flex.suits_flex(
-            slots_T.device, cached=cache is not None, dropout=drops
-        ):
+        if self.backend == "fast" and flex.suits_flex(slots_T.device, dropout=drops):
             return flex.block_mask(T, slots_T.device, **rules)
-        if cache is None:
-            return attention_mask(slots_T, T, **rules)
-        return attention_mask(slots_T, cache.n_keys(T), start_B=cache.start_B, window=window)
+        return attention_mask(slots_T, T, **rules)
 
     def embed(self, ids_BT: Int[Tensor, "B T"], positions_BT: Int[Tensor, "#B T"]) -> Float[Tensor, "B T D"]:
         """What the first block reads: token embeddings, absolute positions if any, dropout in training."""

@@ -7,6 +7,8 @@ Shapes: B batch, T query length, S key length, D d_model, N query heads, K key/v
 head_dim.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -20,15 +22,17 @@ from trueformer.nn.norms import RMSNorm
 from trueformer.nn.plain import Backend, plain_attention
 from trueformer.nn.rotary import Rotation, apply_rotary
 from trueformer.nn.short import short_attention, suits_short
+from trueformer.nn.slots import Ragged, SlotCache
 
-# True where a query may see a key (B or 1, T, S), or the same in blocks.
-Mask = Bool[Tensor, "#B T S"] | BlockMask
+# True where a query may see a key (B or 1, T, S), or the same in blocks, or by slots of a cache.
+Mask = Bool[Tensor, "#B T S"] | BlockMask | Ragged
+Cache = KVCache | SlotCache
 
 
 def attend(
     q_BTNH: Float[Tensor, "B T N H"],
-    k_BSKH: Float[Tensor, "B S K H"],
-    v_BSKH: Float[Tensor, "B S K H"],
+    k_BSKH: Float[Tensor, "_ S K H"],
+    v_BSKH: Float[Tensor, "_ S K H"],
     mask: Mask | None,
     *,
     scale: float,
@@ -37,6 +41,8 @@ def attend(
     backend: Backend = "fast",
 ) -> Float[Tensor, "B T N H"]:
     """softmax(q·k · scale) v over the allowed keys. No mask: causal if T == S, every key if T == 1."""
+    if isinstance(mask, Ragged):
+        return _attend_by_slot(q_BTNH, k_BSKH, v_BSKH, mask, scale=scale, sinks_N=sinks_N, backend=backend)
     T, S = q_BTNH.shape[1], k_BSKH.shape[1]
     assert mask is not None or T in (1, S), "causality without a mask needs equal lengths or one query"
     if isinstance(mask, BlockMask):
@@ -51,6 +57,17 @@ def attend(
             mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)[None]
         q, k, v, mask = _with_sink_key(q, k, v, mask, sinks_N / scale)
     return _fused(q, k, v, mask, scale, dropout)[..., : q_BTNH.shape[-1]].transpose(1, 2)
+
+
+def _attend_by_slot(
+    q_1TNH: Tensor, k_BSKH: Tensor, v_BSKH: Tensor, ragged: Ragged, **options: Any
+) -> Float[Tensor, "1 T N H"]:
+    """The same for tokens of several slots one behind the other, each over its own slot's keys alone."""
+    parts = []
+    for span, mask in zip(ragged.spans, ragged.masks, strict=True):
+        k_1SKH, v_1SKH = (x[span.slot, : span.n_keys][None] for x in (k_BSKH, v_BSKH))
+        parts.append(attend(q_1TNH[:, span.begin : span.end], k_1SKH, v_1SKH, mask, **options))
+    return torch.cat(parts, dim=1)
 
 
 def _fused(
@@ -118,7 +135,7 @@ class Attention(nn.Module):
         *,
         rotation: Rotation | None,
         mask: Mask | None,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Mix tokens. No mask: causal (see `attend`). The cache is written, never advanced."""
         B, T, _ = x_BTD.shape

@@ -9,8 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trueformer.models.config import DecoderConfig
-from trueformer.nn.attention import Attention, Mask
-from trueformer.nn.cache import KVCache
+from trueformer.nn.attention import Attention, Cache, Mask
 from trueformer.nn.dropout import dropout
 from trueformer.nn.feed_forward import FeedForward
 from trueformer.nn.norms import LayerNorm, RMSNorm
@@ -42,7 +41,7 @@ class Block(nn.Module):
         *,
         rotation: Rotation | None,
         mask: Mask | None,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
     ) -> Float[Tensor, "B T D"]:
         """One layer's change to the residual stream; arguments as in `Attention.forward`."""
         h_BTD = self.attention_norm(x_BTD) if self.pre else x_BTD

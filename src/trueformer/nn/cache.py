@@ -11,10 +11,11 @@ Shapes: B batch, T new tokens, S slots, K key/value heads, H head_dim.
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from trueformer.models.config import DecoderConfig
+from trueformer.nn.masks import attention_mask
 
 
 class KVCache:
@@ -66,7 +67,26 @@ class KVCache:
         """How many slots attention sees while the next T tokens are written."""
         return self.length + T
 
-    def plainly_causal(self, T: int) -> bool:
+    def check(self, B: int, T: int) -> None:
+        """Raise ValueError where ids of shape (B, T) do not fit."""
+        if self.batch_size != B:
+            raise ValueError(
+                f"{B} rows of ids for a cache of {self.batch_size} rows: make a cache for this batch"
+            )
+        # A static cache's length is on the device; its caller counts (see `StaticKVCache`).
+        if not torch.compiler.is_compiling() and self.length + T > self.max_len:
+            raise ValueError(
+                f"{T} tokens after the cache's {self.length}: expected at most its max_len = {self.max_len} "
+                "in all; make a longer cache, or reset it"
+            )
+
+    def mask(self, T: int, window: int | None) -> Bool[Tensor, "#B T S"] | None:
+        """What the next T tokens may see; None where kernels need no mask."""
+        if self._plainly_causal(T) and (window is None or window >= self.n_keys(T)):
+            return None
+        return attention_mask(self.slots(T), self.n_keys(T), start_B=self.start_B, window=window)
+
+    def _plainly_causal(self, T: int) -> bool:
         """Whether the next T tokens see all slots shown but the ones after them, with no mask to say so."""
         return self.start_B is None and (self.length == 0 or T == 1)
 
@@ -111,7 +131,7 @@ class StaticKVCache(KVCache):
     def n_keys(self, T: int) -> int:
         return self.max_len
 
-    def plainly_causal(self, T: int) -> bool:
+    def _plainly_causal(self, T: int) -> bool:
         return False
 
     def write(

@@ -22,9 +22,9 @@ from torch.nn.attention.flex_attention import (
 _compiled_flex_attention = torch.compile(flex_attention)
 
 
-def suits_flex(device: torch.device, *, cached: bool, dropout: bool) -> bool:
+def suits_flex(device: torch.device, *, dropout: bool) -> bool:
     """Whether masks on this device should be block masks."""
-    return device.type == "cuda" and not cached and not dropout
+    return device.type == "cuda" and not dropout
 
 
 def block_mask(

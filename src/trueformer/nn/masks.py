@@ -10,24 +10,6 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from trueformer.nn.cache import KVCache
-
-
-def needs_mask(
-    window: int | None,
-    T: int,
-    document_BT: Tensor | None,
-    key_valid_BS: Tensor | None,
-    cache: KVCache | None,
-) -> bool:
-    """False where kernels need no mask: plain causality over equal lengths, or one query after all keys."""
-    if document_BT is not None or key_valid_BS is not None:
-        return True
-    if cache is not None and not cache.plainly_causal(T):
-        return True
-    n_keys = T if cache is None else cache.n_keys(T)
-    return window is not None and window < n_keys
-
 
 def positions_within(
     ids_BT: Int[Tensor, "B T"],

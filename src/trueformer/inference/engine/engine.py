@@ -1,0 +1,319 @@
+"""The engine: one forward pass a step over every request that is under way, each wherever it is in its text.
+
+A request gets a slot, its prompt is read in chunks so that others go on meanwhile, and each step gives it a
+token until it ends, which frees the slot for the next in the queue. What a request gets does not depend on
+who else is there: it has its own seed, filters, end and keys; only the rounding of matrix products of
+another height differs, by about one unit in the last place. Memory is allocated once.
+
+A call of a tool is answered by a worker process while other requests go on; then `output_start`, the result
+and `output_end` are put into the text, in this order, and the model goes on from there. It can never write
+these marks itself.
+
+    engine = Engine(model, n_slots=8, slot_len=1024)
+    engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=50))
+    while not engine.idle: events = engine.step()
+
+One thread calls it (`thread.py` lets others in). Leaves out text and stop strings (`inference/reply.py`).
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trueformer.inference.engine.lookup import guess
+from trueformer.inference.engine.pool import SlotPool
+from trueformer.inference.engine.request import Event, Reason, Request, Token
+from trueformer.inference.sampling import NEVER, Sampler
+from trueformer.inference.tools.box import ToolBox
+from trueformer.models.decoder import DecoderLM
+from trueformer.nn.slots import SlotCache
+from trueformer.tokenization.chat_format import ToolMarks, result_ids
+from trueformer.tokenization.conversations import ToolCall, ToolResult
+from trueformer.tokenization.protocol import Tokenizer
+
+CHUNK = 256  # tokens of prompts read in one step: what others wait for one more token at most
+
+
+class QueueFull(Exception):
+    """As many requests wait as may."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tools:
+    """What calls are noticed and answered with; without a box a call ends the request, for others to answer."""
+
+    tokenizer: Tokenizer
+    marks: ToolMarks
+    box: ToolBox | None
+
+
+@dataclass(kw_only=True, eq=False)
+class _Running:
+    """A request with a slot. `ids` is its whole text; the slot holds the first few of them."""
+
+    request: Request
+    slot: int
+    ids: list[int]
+    generator: torch.Generator
+    n_new: int = 0
+    guessed: list[int] = field(default_factory=list)  # drafts in this step's pass, behind `ids`
+    call_at: int | None = None  # where in `ids` a call began that has not ended
+    answer: Future[str] | None = None  # of the tool it waits for
+
+
+class Engine:
+    """Requests under way over a fixed number of slots.
+
+    `look_up`: how many tokens are guessed a step where the likeliest is always taken (0: none).
+
+    Raises:
+        ValueError: a model in training mode, or sizes that do not fit it.
+    """
+
+    def __init__(
+        self,
+        model: DecoderLM,
+        *,
+        n_slots: int,
+        slot_len: int,
+        tools: Tools | None = None,
+        look_up: int = 0,
+        max_queue: int = 10_000,
+    ) -> None:
+        if model.training:
+            raise ValueError("the model is in training mode, where dropout acts: call model.eval() first")
+        weight = model.embedding.weight
+        with torch.inference_mode():
+            self.cache = SlotCache(model.config, n_slots, slot_len, dtype=weight.dtype, device=weight.device)
+        self.model, self.tools, self.look_up, self.max_queue = model, tools, look_up, max_queue
+        self._device, self._vocab_size = weight.device, model.config.vocab_size
+        self._pool = SlotPool(self.cache)
+        self._queue: deque[Request] = deque()
+        self._running: list[_Running] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way or waiting."""
+        return not self._running and not self._queue
+
+    @property
+    def n_running(self) -> int:
+        """Requests that have a slot."""
+        return len(self._running)
+
+    @property
+    def n_waiting(self) -> int:
+        """Requests that wait for one."""
+        return len(self._queue)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether all that could go on waits for tools."""
+        waiting = all(r.answer is not None and not r.answer.done() for r in self._running)
+        return waiting and not (self._queue and self._pool.n_free)
+
+    def check(self, request: Request) -> None:
+        """Raise ValueError for a prompt that leaves no room in a slot, or ids outside the vocabulary."""
+        room = self.cache.max_len
+        if len(request.prompt) >= room:
+            raise ValueError(
+                f"the prompt has {len(request.prompt)} tokens: expected at most {room - 1}, since prompt and "
+                f"answer together have room for {room}; shorten it, or serve with longer slots"
+            )
+        for token in {*request.prompt, *request.stop_ids}:
+            if not 0 <= token < self._vocab_size:
+                raise ValueError(
+                    f"the id {token} is none of the model's: expected 0 to {self._vocab_size - 1}"
+                )
+
+    def submit(self, request: Request) -> None:
+        """Let a request wait for a slot; the same object tells its events apart.
+
+        Raises:
+            ValueError: as `check`. QueueFull: too many wait.
+        """
+        self.check(request)
+        if len(self._queue) >= self.max_queue:
+            raise QueueFull(f"{len(self._queue)} requests wait already, as many as may: try again later")
+        self._queue.append(request)
+
+    def cancel(self, request: Request, reason: Reason = "cancelled") -> list[Event]:
+        """End a request, waiting or under way; nothing if it has ended. Its slot is free for the next step."""
+        if request in self._queue:
+            self._queue.remove(request)
+            return [Event(request, reason=reason)]
+        found = [running for running in self._running if running.request is request]
+        return [event for running in found for event in self._end(running, reason)]
+
+    @torch.inference_mode()
+    def step(self) -> list[Event]:
+        """One forward pass: read more of the prompts, and give a token to all who have been read."""
+        while self._queue and self._pool.n_free:
+            self._begin(self._queue.popleft())
+        events = [event for running in [*self._running] for event in self._take_answer(running)]
+        rows = self._rows()
+        if not rows:
+            return events
+        logits = self._forward(rows)
+        ready = [
+            (running, part) for (running, ids), part in zip(rows, logits, strict=True) if part is not None
+        ]
+        return events + self._sample(ready)
+
+    def _begin(self, request: Request) -> None:
+        slot = self._pool.take(request.prompt)
+        generator = torch.Generator().manual_seed(request.sampling.seed)
+        self._running.append(
+            _Running(request=request, slot=slot, ids=list(request.prompt), generator=generator)
+        )
+
+    def _rows(self) -> list[tuple[_Running, list[int]]]:
+        """Who takes part in this pass with which tokens: one going on, or a part of what is yet to be read."""
+        rows, budget = [], CHUNK
+        for running in self._running:
+            unread = running.ids[self.cache.lengths[running.slot] :]
+            if running.answer is not None or (len(unread) > 1 and budget == 0):
+                continue
+            if len(unread) > 1:
+                unread = unread[:budget]
+                budget -= len(unread)
+            running.guessed = self._guess(running, unread)
+            rows.append((running, unread + running.guessed))
+        return rows
+
+    def _guess(self, running: _Running, unread: list[int]) -> list[int]:
+        sampling = running.request.sampling
+        if not self.look_up or len(unread) > 1 or sampling.temperature or sampling.repetition_penalty != 1:
+            return []
+        room = min(self.cache.max_len - len(running.ids), running.request.max_new_tokens - running.n_new) - 1
+        return guess(running.ids, min(self.look_up, room)) if room > 0 else []
+
+    def _forward(self, rows: Sequence[tuple[_Running, list[int]]]) -> list[Float[Tensor, "T V"] | None]:
+        """Logits after the last token of each row and after each guess; None where a prompt goes on."""
+        self.cache.plan([(running.slot, len(ids)) for running, ids in rows])
+        ids_1N = torch.tensor([[token for _, ids in rows for token in ids]], device=self._device)
+        hidden_ND = self.model.hidden(ids_1N, cache=self.cache)[0]
+        wanted: list[int] = []
+        counts: list[int] = []
+        end = 0
+        for running, ids in rows:
+            end += len(ids)
+            self._pool.held[running.slot] += ids
+            read = self.cache.lengths[running.slot] - len(running.guessed) == len(running.ids)
+            counts.append(1 + len(running.guessed) if read else 0)
+            wanted += range(end - counts[-1], end)
+        logits_BV = self.model.logits(hidden_ND[torch.tensor(wanted, dtype=torch.long, device=self._device)])
+        if self.tools is not None:  # only the program opens and closes results
+            logits_BV[:, [self.tools.marks.output_start, self.tools.marks.output_end]] = NEVER
+        parts = logits_BV.split(counts)
+        return [part if count else None for part, count in zip(parts, counts, strict=True)]
+
+    def _sample(self, ready: list[tuple[_Running, Float[Tensor, "T V"]]]) -> list[Event]:
+        """A token for each row, and one more for each guess that was right."""
+        events: list[Event] = []
+        sound = []
+        for running, logits_TV in ready:
+            if bool(logits_TV.amax(dim=-1).isfinite().all()):
+                sound.append((running, logits_TV))
+            else:
+                events += self._end(running, "error")
+        if not sound:
+            return events
+        first_B = self._draw([running for running, _ in sound], torch.stack([part[0] for _, part in sound]))
+        for (running, logits_TV), first in zip(sound, first_B.tolist(), strict=True):
+            events += self._accept(running, first, logits_TV[0])
+            for place, guessed in enumerate(running.guessed, start=1):
+                if running not in self._running or running.answer or running.ids[-1] != guessed:
+                    break
+                events += self._accept(running, int(logits_TV[place].argmax()), logits_TV[place])
+            self._forget_wrong_guesses(running)
+        return events
+
+    def _draw(self, rows: list[_Running], logits_BV: Float[Tensor, "B V"]) -> Tensor:
+        sampler = Sampler(
+            [running.request.sampling for running in rows],
+            self._device,
+            generators=[running.generator for running in rows],
+        )
+        seen_BV = torch.zeros(len(rows), self._vocab_size, dtype=torch.bool, device=self._device)
+        for i, running in enumerate(rows):
+            if running.request.sampling.repetition_penalty != 1:
+                seen_BV[i, running.ids] = True
+        return sampler.sample(logits_BV, seen_BV)
+
+    def _forget_wrong_guesses(self, running: _Running) -> None:
+        """The slot keeps the tokens of the text only, less the last, which the next pass feeds."""
+        length = min(self.cache.lengths[running.slot], len(running.ids) - 1)
+        self.cache.cut(running.slot, length)
+        del self._pool.held[running.slot][length:]
+
+    def _accept(self, running: _Running, token: int, logits_V: Float[Tensor, "V"]) -> list[Event]:
+        request = running.request
+        if token in request.stop_ids:
+            return self._end(running, "stop")
+        running.ids.append(token)
+        running.n_new += 1
+        events = [Event(request, token=_told(token, logits_V, request.logprobs))]
+        if request.tools and self.tools is not None:
+            events += self._notice_call(running, token, self.tools)
+        return events + self._end_if_full(running)
+
+    def _end_if_full(self, running: _Running) -> list[Event]:
+        if running not in self._running:
+            return []
+        if running.n_new >= running.request.max_new_tokens:
+            return self._end(running, "length")
+        if len(running.ids) >= self.cache.max_len:
+            return self._end(running, "context")
+        return []
+
+    def _notice_call(self, running: _Running, token: int, tools: Tools) -> list[Event]:
+        if token == tools.marks.call_start:
+            running.call_at = len(running.ids)
+        if token != tools.marks.call_end or running.call_at is None:
+            return []
+        said = tools.tokenizer.decode(running.ids[running.call_at : -1])
+        running.call_at = None
+        name, _, given = said.partition(" ")
+        if not name:
+            return []
+        events = [Event(running.request, part=ToolCall(name, given))]
+        if tools.box is None:
+            return events + self._end(running, "tool_calls")
+        running.answer = tools.box.start(name, given)
+        return events
+
+    def _take_answer(self, running: _Running) -> list[Event]:
+        """Put a tool's result into the text, once it is there."""
+        if running.answer is None or not running.answer.done():
+            return []
+        assert self.tools is not None
+        result, running.answer = running.answer.result(), None
+        forced = result_ids(self.tools.tokenizer, self.tools.marks, result)
+        running.ids += forced
+        running.n_new += len(forced)
+        events = [Event(running.request, part=ToolResult(result))]
+        events += [Event(running.request, token=Token(token, forced=True)) for token in forced]
+        return events + self._end_if_full(running)
+
+    def _end(self, running: _Running, reason: Reason) -> list[Event]:
+        if running.answer is not None:
+            running.answer.cancel()
+        self._running.remove(running)
+        self._pool.release(running.slot)
+        return [Event(running.request, reason=reason)]
+
+
+def _told(token: int, logits_V: Float[Tensor, "V"], n: int | None) -> Token:
+    """The token with its log-probabilities, if asked for."""
+    if n is None:
+        return Token(token)
+    logp_V = logits_V.float().log_softmax(dim=-1)
+    best = logp_V.topk(min(n, len(logp_V)))
+    top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    return Token(token, logprob=float(logp_V[token]), top=top)

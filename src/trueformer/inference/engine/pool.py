@@ -1,0 +1,64 @@
+"""Which request has which slot, and which tokens slots still hold: a prompt's known beginning is not read again.
+
+A freed slot keeps what it holds until it is needed. A new prompt goes to the slot that holds most of its
+beginning; where that one is busy, the beginning is copied out of it, which costs a fraction of computing it.
+Leaves out the tensors (`nn/slots.py`).
+"""
+
+from collections.abc import Sequence
+
+from trueformer.nn.slots import SlotCache
+
+WORTH_REUSING = 8  # tokens: below that, a slot with nothing in common is as good, and keeps others whole
+
+
+class SlotPool:
+    """The slots of a cache, free or taken; `held[i]` are the tokens whose keys and values slot i has."""
+
+    def __init__(self, cache: SlotCache) -> None:
+        self.cache = cache
+        self.held: list[list[int]] = [[] for _ in range(cache.n_slots)]
+        self._free = list(range(cache.n_slots))  # the one free for longest first
+
+    @property
+    def n_free(self) -> int:
+        """How many requests could begin now."""
+        return len(self._free)
+
+    def take(self, prompt: Sequence[int]) -> int:
+        """A slot for this prompt, holding as much of its beginning as any slot does.
+
+        At least the last token of the prompt is left to be read, since its logits are wanted.
+        """
+        assert self._free, "the caller waits for a free slot"
+        common = [_common(held, prompt) for held in self.held]
+        source = max(range(len(common)), key=lambda i: (common[i], i in self._free))
+        reused = min(common[source], len(prompt) - 1)
+        if reused < WORTH_REUSING:
+            slot, reused = self._emptiest(), 0
+        elif source in self._free:
+            slot = source
+        else:
+            slot = self._emptiest()
+            self.cache.copy(source, slot, reused)
+        self._free.remove(slot)
+        self.cache.cut(slot, reused)
+        self.held[slot] = list(prompt[:reused])
+        return slot
+
+    def _emptiest(self) -> int:
+        empty = [slot for slot in self._free if not self.held[slot]]
+        return (empty or self._free)[0]
+
+    def release(self, slot: int) -> None:
+        """Let others have it; what it holds stays until they do."""
+        assert slot not in self._free, "the slot is free already"
+        self._free.append(slot)
+
+
+def _common(held: Sequence[int], prompt: Sequence[int]) -> int:
+    """How many tokens two sequences have in common at their beginning."""
+    for i, (a, b) in enumerate(zip(held, prompt, strict=False)):
+        if a != b:
+            return i
+    return min(len(held), len(prompt))

@@ -1,0 +1,162 @@
+"""A key/value cache of independent slots, and forward passes over ragged batches of them.
+
+A serving engine's rows come and go, and each is elsewhere in its text. So the tokens of a pass lie one behind
+the other in a single row (1, N), and `plan` says which slot how many of them belong to: one for a sequence
+being continued, many for a prompt being read. Linear layers see N tokens; attention goes slot by slot over
+exactly the tokens that slot holds, so no padding is ever computed or attended to, and what a slot gets from
+attention does not depend on its neighbours.
+
+The memory is allocated once. Leaves out which sequence gets a slot (`inference/engine`).
+
+Shapes: N new tokens of all slots, S slot length, K key/value heads, H head_dim.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from trueformer.models.config import DecoderConfig
+
+
+class Span(NamedTuple):
+    """Tokens `begin` to `end` of a pass belong to `slot`, which held `before` tokens."""
+
+    slot: int
+    begin: int
+    end: int
+    before: int
+
+    @property
+    def n_keys(self) -> int:
+        """How many tokens the slot holds after them."""
+        return self.before + self.end - self.begin
+
+
+class Ragged(NamedTuple):
+    """In place of a mask: the spans, and what queries of each may see in its slot; None: as in `attend`."""
+
+    spans: list[Span]
+    masks: list[Tensor | None]
+
+
+class SlotCache:
+    """Keys and values of each layer, (n_slots, S, K, H); slot i holds `lengths[i]` tokens.
+
+    Raises:
+        ValueError: sizes below 1, or slots longer than the model's max_len.
+    """
+
+    batch_size = 1
+    start_B = None
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        n_slots: int,
+        max_len: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if n_slots < 1:
+            raise ValueError(f"n_slots is {n_slots}: expected at least 1")
+        if not 1 <= max_len <= config.max_len:
+            raise ValueError(
+                f"slot length is {max_len}: expected 1 to the model's max_len = {config.max_len}"
+            )
+        self.n_slots, self.max_len, self.window = n_slots, max_len, config.window
+        assert config.n_kv_heads is not None
+        assert config.head_dim is not None
+        shape = (n_slots, max_len, config.n_kv_heads, config.head_dim)
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
+        self.lengths = [0] * n_slots
+        self._spans: list[Span] = []
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of all keys and values."""
+        return sum(tensor.nbytes for tensor in [*self.keys, *self.values])
+
+    def plan(self, rows: Sequence[tuple[int, int]]) -> None:
+        """Say which slots the next pass's tokens belong to: (slot, how many), one behind the other.
+
+        Raises:
+            ValueError: a slot is named twice, or gets more tokens than it has room for.
+        """
+        if len({slot for slot, _ in rows}) < len(rows):
+            raise ValueError(f"slots {[slot for slot, _ in rows]}: expected each once in a pass")
+        self._spans, begin = [], 0
+        for slot, n in rows:
+            span = Span(slot, begin, begin + n, self.lengths[slot])
+            if n < 1 or span.n_keys > self.max_len:
+                raise ValueError(
+                    f"{n} tokens for slot {slot}, which holds {span.before}: expected 1 to "
+                    f"{self.max_len - span.before}"
+                )
+            self._spans.append(span)
+            begin = span.end
+        device = self.keys[0].device
+        slots = [span.slot for span in self._spans for _ in range(span.begin, span.end)]
+        positions = [place for span in self._spans for place in range(span.before, span.n_keys)]
+        self._slot_N = torch.tensor(slots, device=device)
+        self._position_N = torch.tensor(positions, device=device)
+
+    def check(self, B: int, T: int) -> None:
+        """Raise ValueError where the ids of a pass are not those planned."""
+        planned = self._spans[-1].end if self._spans else 0
+        if (1, planned) != (B, T):
+            raise ValueError(
+                f"ids of shape ({B}, {T}) for a plan of {planned} tokens: expected (1, {planned})"
+            )
+
+    def slots(self, T: int) -> Int[Tensor, "T"]:
+        """The positions of the planned tokens, each within its own sequence."""
+        return self._position_N
+
+    def mask(self, T: int, window: int | None) -> Ragged:
+        """What each planned token may see: its slot's tokens up to itself, within the window."""
+        return Ragged(self._spans, [_span_mask(span, window, self.keys[0].device) for span in self._spans])
+
+    def write(
+        self, layer: int, k_1NKH: Float[Tensor, "1 N K H"], v_1NKH: Float[Tensor, "1 N K H"]
+    ) -> tuple[Float[Tensor, "slots S K H"], Float[Tensor, "slots S K H"]]:
+        """Store the planned tokens' keys and values; return those of all slots. Does not advance."""
+        where = (self._slot_N, self._position_N)
+        self.keys[layer].index_put_(where, k_1NKH[0])
+        self.values[layer].index_put_(where, v_1NKH[0])
+        return self.keys[layer], self.values[layer]
+
+    def advance(self, T: int) -> None:
+        """Count the planned tokens, after all layers have written theirs."""
+        for span in self._spans:
+            self.lengths[span.slot] = span.n_keys
+        self._spans = []
+
+    def cut(self, slot: int, length: int) -> None:
+        """Forget all but the first `length` tokens of a slot; the memory is kept and used again."""
+        assert 0 <= length <= self.lengths[slot], "a slot can only be cut shorter"
+        self.lengths[slot] = length
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Make `target` hold the first `length` tokens of `source`."""
+        assert length <= self.lengths[source], "the source does not hold so many"
+        for tensor in [*self.keys, *self.values]:
+            tensor[target, :length] = tensor[source, :length]
+        self.lengths[target] = length
+
+
+def _span_mask(span: Span, window: int | None, device: torch.device) -> Bool[Tensor, "1 T S"] | None:
+    """None where kernels need no mask: a whole text read at once, or one token after all others."""
+    T, S = span.end - span.begin, span.n_keys
+    if (window is None or window >= S) and (T in (1, S)):
+        return None
+    query_T1 = torch.arange(span.before, S, device=device)[:, None]
+    key_S = torch.arange(S, device=device)
+    allowed_TS = key_S <= query_T1
+    if window is not None:
+        allowed_TS = allowed_TS & (query_T1 - key_S < window)
+    return allowed_TS[None]
