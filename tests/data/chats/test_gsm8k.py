@@ -35,7 +35,7 @@ def test_gsm8k_s_notes_become_calls_and_all_else_stays(school: Path, rows: list[
         assert words == re.sub("<<.*?>>", "", row["answer"])
 
 
-def test_gsm8k_is_graded_by_the_number_behind_the_marks_or_the_last(school: Path) -> None:
+def test_gsm8k_is_graded_by_the_last_number(school: Path) -> None:
     task = GSM8K(folder=school)
     assert [question.answer for question in task.held_out()] == ["72", "1,250"]
     assert task.correct("so $1,250.00", "1,250")

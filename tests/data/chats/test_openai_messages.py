@@ -148,6 +148,7 @@ def test_a_call_may_wait_at_the_end_only() -> None:
         ("[1]", "[1]"),
         ("6*7", "6*7"),
         ("", ""),
+        (None, ""),
     ],
 )
 def test_a_tool_gets_the_one_text_of_its_arguments_or_all_of_them(arguments: object, text: str) -> None:
@@ -166,6 +167,9 @@ def test_what_clients_send_along_is_ignored() -> None:
 
 
 DEEP = "[" * 100_000
+NESTED: list[object] = []
+for _ in range(100_000):
+    NESTED = [NESTED]
 REFUSED = {
     "no list": ({"role": "user"}, r"messages is an object: expected a list"),
     "nothing": ([], r"messages is a list: expected a list of at least one message"),
@@ -216,6 +220,7 @@ REFUSED = {
     ),
     "spaces": ([asked(call("a", "", name="a b"))], r"function.name: a tool is called 'a b': expected a name"),
     "deep": ([asked(call("a", DEEP))], r"function.arguments is nested too deeply"),
+    "nested": ([asked(call("a", NESTED))], r"function.arguments is nested too deeply"),
     "long": ([{"role": "x" * 10_000, "content": "x"}], r"messages\[0\].role is 'x{56}…: expected one"),
 }
 

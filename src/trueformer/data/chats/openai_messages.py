@@ -159,8 +159,10 @@ def _call(name: object, given: str, at: str) -> ToolCall:
 
 def _input(arguments: object, at: str) -> str:
     """The one string or number that the arguments hold, else the arguments as they are written."""
-    written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    written = arguments if isinstance(arguments, str) else ""
     try:
+        if arguments is not None and not isinstance(arguments, str):
+            written = json.dumps(arguments, ensure_ascii=False)
         # Numbers stay as they are written: 0.10 is what the assistant wrote, and it may have any length.
         read = json.loads(written, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
     except ValueError:
