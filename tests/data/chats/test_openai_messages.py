@@ -124,6 +124,13 @@ def test_equal_calls_have_a_result_each() -> None:
     assert [part.text for part in reply.parts if isinstance(part, ToolResult)] == ["1", "2"]
 
 
+def test_calls_may_follow_one_another_in_one_message_for_long() -> None:
+    chain = [m for i in range(1000) for m in (asked(call("a", str(i))), told("a", str(i)))]
+    (_, reply) = from_openai([ASK, *chain]).messages
+    assert reply.parts[:2] == (ToolCall("f", "0"), ToolResult("0"))
+    assert reply.parts[-2:] == (ToolCall("f", "999"), ToolResult("999"))
+
+
 def test_a_call_may_wait_at_the_end_only() -> None:
     (_, reply) = from_openai([ASK, asked(call("a", "{}"))]).messages
     assert reply.parts == (ToolCall("f", "{}"),)
@@ -212,6 +219,10 @@ REFUSED = {
     "calls": (
         [{"role": "assistant", "tool_calls": "f"}],
         r"messages\[0\].tool_calls is 'f': expected a list",
+    ),
+    "many calls": (
+        [asked(*[call("a", "")] * 129)],
+        r"messages\[0\].tool_calls has 129 calls: expected at most",
     ),
     "call": ([asked("f")], r"messages\[0\].tool_calls\[0\] is 'f': expected an object with id"),
     "name": (
