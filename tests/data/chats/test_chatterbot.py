@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trueformer.data.chats import chatterbot
-from trueformer.data.chats.chatterbot import HELD_OUT_ONE_IN, Chatterbot
+from trueformer.data.chats.chatterbot import HELD_OUT_ONE_IN, Chatterbot, files, talks
 from trueformer.data.chats.grading import any_of
 from trueformer.data.chats.task import Question, is_held_out
 from trueformer.tokenization.conversations import Conversation, assistant, user
@@ -13,18 +12,18 @@ from trueformer.tokenization.conversations import Conversation, assistant, user
 
 def test_talk_in_turn_ends_with_the_assistant() -> None:
     entries: list[object] = [["Hi", " Hello ", "Bye"], ["Alone"], "In a game", ["a", ""], ["1", 2, "3", "4"]]
-    assert list(chatterbot.talks(entries, in_turn=True)) == [["Hi", "Hello"], ["1", "2", "3", "4"]]
+    assert list(talks(entries, in_turn=True)) == [["Hi", "Hello"], ["1", "2", "3", "4"]]
 
 
 def test_possible_answers_become_talks_of_their_own() -> None:
     entries: list[object] = [["Hi", "Hello", "Bye"], ["Alone"]]
-    assert list(chatterbot.talks(entries, in_turn=False)) == [["Hi", "Hello"], ["Hi", "Bye"]]
+    assert list(talks(entries, in_turn=False)) == [["Hi", "Hello"], ["Hi", "Bye"]]
 
 
 def test_chatterbot_without_its_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chatterbot, "find_spec", lambda name: None)
+    monkeypatch.setattr("trueformer.data.chats.chatterbot.find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install --no-deps chatterbot-corpus"):
-        chatterbot.files()
+        files()
 
 
 def test_a_held_out_question_is_nowhere_and_each_talk_once(
@@ -43,7 +42,7 @@ def test_a_held_out_question_is_nowhere_and_each_talk_once(
     file.write_text(
         f"conversations: [[{kept}, x], [{kept}, x], [{other}, y, {secret}, z], [{secret.upper()}!, w]]"
     )
-    monkeypatch.setattr(chatterbot, "files", lambda: [file])
+    monkeypatch.setattr("trueformer.data.chats.chatterbot.files", lambda: [file])
     assert Chatterbot().train() == [Conversation.of(user(kept), assistant("x"))]
     expected = Question(prompt=Conversation.of(user(f"{secret.upper()}!")), answer=any_of(["z", "w"]))
     assert Chatterbot().held_out() == [expected]

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueformer.data.chats import jsonl
-from trueformer.data.chats.jsonl import LONGEST_LINE, read_conversations, read_line
+from trueformer.data.chats.jsonl import LONGEST_LINE, _line, read_conversations, read_line
 from trueformer.tokenization.conversations import Conversation, assistant, system, user
 
 OPENAI = b'{"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}]}'
@@ -114,13 +113,13 @@ def test_a_line_that_is_no_conversation_is_refused_and_the_next_one_read(
 def test_a_line_too_long_is_passed_over_without_being_held(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonl, "LONGEST_LINE", 200)
+    monkeypatch.setattr("trueformer.data.chats.jsonl.LONGEST_LINE", 200)
     read = read_conversations(write(OPENAI, b" " * 1000 + OPENAI, OPENAI), skip_bad=1)
     assert read.conversations == [HELLO] * 2
     assert read.skipped[0][0] == 2
     assert "longer than 200 bytes: expected one conversation" in read.skipped[0][1]
     with (write(b"x" * 10_000, b"y")).open("rb") as file:
-        assert len(jsonl._line(file)) == 201
+        assert len(_line(file)) == 201
         assert file.read() == b"y"
 
 
