@@ -67,9 +67,8 @@ class GSM8K:
         ]
 
     def correct(self, reply: str, answer: str) -> bool:
-        """Whether the last number behind "####", else the last of the reply, is the answer."""
-        behind = last_number(reply.rpartition(END)[2]) if END in reply else None
-        return (behind or last_number(reply)) == plain(answer)
+        """Whether the last number of the reply is the answer: the one behind "####", if it ends so."""
+        return last_number(reply) == plain(answer)
 
 
 def parts(answer: str) -> Iterator[Part]:

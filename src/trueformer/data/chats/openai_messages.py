@@ -29,6 +29,7 @@ from trueformer.tokenization.conversations import (
     ToolResult,
 )
 
+MOST_CALLS = 128  # of one message; a result is looked for among them
 EXPECTED_ROLES = "one of system, developer, user, assistant, tool"
 EXPECTED_CONTENT = "a string, or a list of parts such as {'type': 'text', 'text': '…'}"
 
@@ -54,7 +55,8 @@ class _Turns:
         self._done: list[Message] = []
         self._role: Role = "user"
         self._parts: list[Part] = []
-        self._waiting: list[tuple[str | None, ToolCall]] = []
+        self._waiting: list[tuple[object, int]] = []  # the id of a call, and its place in the parts
+        self._results: dict[int, ToolResult] = {}  # by the place of their call
         self._answered = False  # whether the message before was a tool's: the assistant then goes on
         self._at = ""
 
@@ -75,7 +77,7 @@ class _Turns:
         self._answered = False
         self._parts += _content(message.get("content"), f"{at}.content")
         for identifier, call in _calls(message, at):
-            self._waiting.append((identifier, call))
+            self._waiting.append((identifier, len(self._parts)))
             self._parts.append(call)
 
     def _answer(self, message: dict[str, Any], at: str) -> None:
@@ -85,10 +87,9 @@ class _Turns:
             raise ValueError(
                 f"{at}.tool_call_id is {show(identifier)}: expected the id of a call before it that waits"
             )
-        _, call = self._waiting.pop(matching[0])
+        _, place = self._waiting.pop(matching[0])
         text = "".join(_words(part, at) for part in _content(message.get("content"), f"{at}.content"))
-        place = next(i for i, part in enumerate(self._parts) if part is call)  # equal calls may come twice
-        self._parts.insert(place + 1, ToolResult(text))
+        self._results[place] = ToolResult(text)
         self._answered = True
 
     def _finish(self) -> None:
@@ -96,11 +97,14 @@ class _Turns:
             return
         if self._role == "system" and self._done:
             raise ValueError(f"{self._at}.role is 'system': expected it in the first message, or in none")
+        parts: list[Part] = []
+        for place, part in enumerate(self._parts):
+            parts += [part, self._results[place]] if place in self._results else [part]
         try:
-            self._done.append(Message(self._role, tuple(_joined(self._parts))))
+            self._done.append(Message(self._role, tuple(_joined(parts))))
         except ValueError as error:
             raise ValueError(f"{self._at}: {error}") from error
-        self._parts = []
+        self._parts, self._results = [], {}
 
     def conversation(self) -> Conversation:
         """All of it. A call may wait at the very end: the tool has yet to be asked."""
@@ -133,11 +137,13 @@ def _part(part: object, at: str) -> Part:
     return Text(text) if kind == "text" else ToolResult(text)
 
 
-def _calls(message: dict[str, Any], at: str) -> Iterator[tuple[str | None, ToolCall]]:
+def _calls(message: dict[str, Any], at: str) -> Iterator[tuple[object, ToolCall]]:
     """The calls with their ids; a file may do without ids, and then answers in order."""
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
         raise ValueError(f"{at}.tool_calls is {show(calls)}: expected a list of calls")
+    if len(calls) > MOST_CALLS:
+        raise ValueError(f"{at}.tool_calls has {len(calls)} calls: expected at most {MOST_CALLS}")
     if calls and message["role"] != "assistant":
         raise ValueError(f"{at}.tool_calls is of the {message['role']}: expected calls of the assistant only")
     for i, call in enumerate(calls):
@@ -159,8 +165,10 @@ def _call(name: object, given: str, at: str) -> ToolCall:
 
 def _input(arguments: object, at: str) -> str:
     """The one string or number that the arguments hold, else the arguments as they are written."""
-    written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    written = arguments if isinstance(arguments, str) else ""
     try:
+        if arguments is not None and not isinstance(arguments, str):
+            written = json.dumps(arguments, ensure_ascii=False)
         # Numbers stay as they are written: 0.10 is what the assistant wrote, and it may have any length.
         read = json.loads(written, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
     except ValueError:
