@@ -5,8 +5,9 @@
         box.run("calculator", "1/0")   →  "error: division by zero"
 
 Tools run in at most two worker processes, so that a slow one does not keep a quick one waiting. A worker that
-crashes or takes too long is killed with all it started, and the next call gets a new one. How a file of one's own
-tools looks stands in `tool.py`. Leaves out how a model says that it calls a tool (`tokenization/conversations.py`).
+crashes or takes too long is killed with all it started, and the next call gets a new one. How a file of one's
+own tools looks stands in `tool.py`. Leaves out how a model says that it calls a tool
+(`tokenization/conversations.py`).
 """
 
 import threading
@@ -26,8 +27,8 @@ CLOSED = "error: the tools are closed"
 class ToolBox:
     """Runs tools by name, for any number of threads; use it in a `with` block, or `close` it.
 
-    `tools`: built-in names, and Python files of one's own, which are run as programs are: only those one trusts.
-    `timeout`: seconds of one call, waiting for a free worker not counted.
+    `tools`: built-in names, and Python files of one's own, which are run as any program: only those one
+    trusts. `timeout`: seconds of one call, waiting for a free worker not counted.
 
     Raises:
         ValueError: an unknown tool, a file without tools or that cannot be run, or a time-out out of range.

@@ -2,14 +2,15 @@
 
     calculate("0.1 + 0.2")  →  "0.3"        calculate("1,000 ÷ 3")  →  "333.333333333"
 
-Numbers are whole or decimal, with thousands separators where each group has three digits. Operators are Python's,
-with Python's precedence: + - * / // % ** and signs; × and ÷ and the true minus sign − are read as * / -, and ^ as
-a power. % is the remainder of a division (with the divisor's sign), never per cent. Arithmetic is in fractions:
-a whole result is printed whole, any other rounded to twelve significant digits, or to a whole number where that
-has more. Leaves out variables, functions, units, e-notation, and roots, which are not exact.
+Numbers are whole or decimal, with thousands separators where each group has three digits. Operators are
+Python's, with Python's precedence: + - * / // % ** and signs; × and ÷ and the true minus sign − are read as *
+/ -, and ^ as a power. % is the remainder of a division (with the divisor's sign), never per cent. Arithmetic
+is in fractions: a whole result is printed whole, any other rounded to twelve significant digits, or to a
+whole number where that has more. Leaves out variables, functions, units, e-notation, and roots, which are not
+exact.
 
-Nothing here takes long: length and depth are bounded before parsing, a power before it is computed, and sums and
-products of numbers within bounds are small.
+Nothing here takes long: length and depth are bounded before parsing, a power before it is computed, and sums
+and products of numbers within bounds are small.
 """
 
 import ast
@@ -45,7 +46,7 @@ def calculate(expression: str) -> str:
     """The value of an arithmetic expression as a decimal number.
 
     Raises:
-        ToolError: it is no expression, too long or too deep, divides by zero, or a number on the way is too large.
+        ToolError: no expression, too long or too deep, a division by zero, or a number on the way too large.
     """
     try:
         return show(evaluate(expression))
@@ -64,9 +65,7 @@ def evaluate(expression: str) -> Fraction:
     try:
         return _value(ast.parse(source, mode="eval").body, source)
     except (SyntaxError, MemoryError, RecursionError):
-        raise ToolError(
-            f"{expression!r} is no arithmetic expression: expected one like (3 + 4) * 2"
-        ) from None
+        raise ToolError(f"{expression!r} is no arithmetic: expected something like (3 + 4) * 2") from None
 
 
 def show(value: Fraction) -> str:
@@ -91,7 +90,7 @@ def _magnitude(value: Fraction) -> int:
 
 
 def _source(expression: str) -> str:
-    """The expression as Python's parser gets it: numbers without separators or leading zeros, and no letters."""
+    """The expression as Python's parser gets it: no letters, separators or leading zeros."""
     if len(expression) > LENGTH:
         raise ToolError(
             f"the expression has {len(expression)} characters: expected at most {LENGTH}; split it"

@@ -1,7 +1,7 @@
 """One worker process seen from its parent: started, asked, killed, and never left behind.
 
-Whatever goes wrong with it (no answer in time, a closed pipe, a line that is no answer) is a `WorkerError`, after
-which the worker can only be ended. For Linux and macOS. Leaves out who asks when (`box.py`).
+Whatever goes wrong with it (no answer in time, a closed pipe, a line that is no answer) is a `WorkerError`,
+after which the worker can only be ended. For Linux and macOS. Leaves out who asks when (`box.py`).
 
     worker = Worker(["calculator"])
     worker.tools(), worker.ask("calculator", "6*7", 5.0)
@@ -45,7 +45,8 @@ class Worker:
             # Threads that numpy would start take address space, and cores from the model.
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
-        assert self._process.stdin and self._process.stdout, "both were asked for"
+        assert self._process.stdin, "it was asked for"
+        assert self._process.stdout, "it was asked for"
         self._requests, self._answers = self._process.stdin, self._process.stdout
 
     def tools(self) -> dict[str, str]:

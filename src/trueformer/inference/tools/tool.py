@@ -14,7 +14,8 @@ A tool of one's own is a Python file that lists it under `TOOLS`:
     TOOLS = [Tool(name="stock", about="How many of an item are left, e.g. apples.", run=stock)]
 
 `ToolBox(["calculator", "stock.py"])` then offers it beside the calculator. Leaves out everything about
-processes (`box.py`), and keeping state between calls: which worker answers, and for how long it lives, is open.
+processes (`box.py`), and keeping state between calls: which worker answers, and for how long it lives, is
+open.
 """
 
 from collections.abc import Callable

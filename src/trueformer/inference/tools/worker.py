@@ -3,10 +3,12 @@
     python -m trueformer.inference.tools.worker calculator /home/me/stock.py
 
 First it says which tools it has, or why not: {"tools": [{"name": …, "about": …}]} or {"error": …}. Then each
-{"name": …, "input": …, "seconds": …} is answered by {"output": …}. It ends when stdin closes, so it never outlives
-whoever started it by more than one call. Leaves out time-outs proper: whoever asks kills it (`process.py`).
+{"name": …, "input": …, "seconds": …} is answered by {"output": …}. It ends when stdin closes, so it never
+outlives whoever started it by more than one call. Leaves out time-outs proper: whoever asks kills it
+(`process.py`).
 
-The limits here guard against mistakes, not malice: a tool is code that its user trusts, with that user's rights.
+The limits here guard against mistakes, not malice: a tool is code that its user trusts, with that user's
+rights.
 """
 
 import importlib.util
@@ -112,7 +114,8 @@ def _run_file(path: Path) -> ModuleType:
     """The module of a file, known by a name that no other module has, as dataclasses in it need."""
     name = f"tools of {path}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader, "a path that ends in .py has a loader"
+    assert spec, "a path that ends in .py has a loader"
+    assert spec.loader, "a path that ends in .py has a loader"
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
