@@ -139,9 +139,7 @@ def test_built_in_tools_answer_and_errors_are_text_for_the_model() -> None:
             box.about("search")
 
 
-def test_the_documented_example_of_ones_own_tool_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_documented_example_of_ones_own_tool_works(elsewhere: Path) -> None:
     lines = str(tool.__doc__).splitlines()
     code = textwrap.dedent("\n".join(line for line in lines if line.startswith("    ") or not line))
     (elsewhere / "stock.py").write_text(code)
