@@ -48,7 +48,7 @@ def leaves(text):
     sys.exit("bye")
 
 def noisy(text):
-    print('{"output": "printed"}', flush=True)
+    print('{"output": "printed"}')  # not flushed: seen although the process is killed later
     os.write(1, b'{"output": "written"}\\n')
     subprocess.run(["echo", '{"output": "echoed"}'])
     return "returned"

@@ -22,7 +22,7 @@ from fractions import Fraction
 from trueformer.inference.tools.tool import Tool, ToolError
 
 LENGTH = 200  # characters of an expression
-DEPTH = 20  # parentheses within one another; Python's parser is slow on many that do not close
+DEPTH = 20  # parentheses within one another: far from where any version of Python's parser gives up
 DIGITS = 100  # digits of any numerator or denominator on the way
 SIGNIFICANT = 12  # digits shown of a result that is not whole
 
