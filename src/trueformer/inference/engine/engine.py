@@ -45,7 +45,7 @@ class QueueFull(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tools:
-    """What calls are noticed and answered with; without a box a call ends the request, for others to answer."""
+    """What calls are noticed and answered with; without a box a call ends the request, for its sender."""
 
     tokenizer: Tokenizer
     marks: ToolMarks
@@ -143,7 +143,7 @@ class Engine:
         self._queue.append(request)
 
     def cancel(self, request: Request, reason: Reason = "cancelled") -> list[Event]:
-        """End a request, waiting or under way; nothing if it has ended. Its slot is free for the next step."""
+        """End a request, waiting or under way, and free its slot; nothing if it has ended already."""
         if request in self._queue:
             self._queue.remove(request)
             return [Event(request, reason=reason)]
@@ -159,11 +159,7 @@ class Engine:
         rows = self._rows()
         if not rows:
             return events
-        logits = self._forward(rows)
-        ready = [
-            (running, part) for (running, ids), part in zip(rows, logits, strict=True) if part is not None
-        ]
-        return events + self._sample(ready)
+        return events + self._sample(self._forward(rows))
 
     def _begin(self, request: Request) -> None:
         slot = self._pool.take(request.prompt)
@@ -173,7 +169,7 @@ class Engine:
         )
 
     def _rows(self) -> list[tuple[_Running, list[int]]]:
-        """Who takes part in this pass with which tokens: one going on, or a part of what is yet to be read."""
+        """Who takes part in this pass with which tokens: one more, or a part of what is to be read."""
         rows, budget = [], CHUNK
         for running in self._running:
             unread = running.ids[self.cache.lengths[running.slot] :]
@@ -193,8 +189,8 @@ class Engine:
         room = min(self.cache.max_len - len(running.ids), running.request.max_new_tokens - running.n_new) - 1
         return guess(running.ids, min(self.look_up, room)) if room > 0 else []
 
-    def _forward(self, rows: Sequence[tuple[_Running, list[int]]]) -> list[Float[Tensor, "T V"] | None]:
-        """Logits after the last token of each row and after each guess; None where a prompt goes on."""
+    def _forward(self, rows: Sequence[tuple[_Running, list[int]]]) -> list[tuple[_Running, Tensor]]:
+        """Logits (T, V) after the last token of each row and each guess; a prompt not read whole has none."""
         self.cache.plan([(running.slot, len(ids)) for running, ids in rows])
         ids_1N = torch.tensor([[token for _, ids in rows for token in ids]], device=self._device)
         hidden_ND = self.model.hidden(ids_1N, cache=self.cache)[0]
@@ -210,10 +206,10 @@ class Engine:
         logits_BV = self.model.logits(hidden_ND[torch.tensor(wanted, dtype=torch.long, device=self._device)])
         if self.tools is not None:  # only the program opens and closes results
             logits_BV[:, [self.tools.marks.output_start, self.tools.marks.output_end]] = NEVER
-        parts = logits_BV.split(counts)
-        return [part if count else None for part, count in zip(parts, counts, strict=True)]
+        parts = zip(rows, logits_BV.split(counts), strict=True)
+        return [(running, part) for (running, _), part in parts if len(part)]
 
-    def _sample(self, ready: list[tuple[_Running, Float[Tensor, "T V"]]]) -> list[Event]:
+    def _sample(self, ready: list[tuple[_Running, Tensor]]) -> list[Event]:
         """A token for each row, and one more for each guess that was right."""
         events: list[Event] = []
         sound = []

@@ -1,4 +1,4 @@
-"""Which request has which slot, and which tokens slots still hold: a prompt's known beginning is not read again.
+"""Which request has which slot, and what slots still hold: the known beginning of a prompt is not read again.
 
 A freed slot keeps what it holds until it is needed. A new prompt goes to the slot that holds most of its
 beginning; where that one is busy, the beginning is copied out of it, which costs a fraction of computing it.
