@@ -149,7 +149,7 @@ class ToolBox:
             self._workers.discard(worker)
 
     def _no_tool(self, name: str) -> str:
-        return f"there is no tool {name!r}: expected one of {', '.join(self._tools)}"
+        return f"there is no tool {name[:80]!r}: expected one of {', '.join(self._tools)}"
 
 
 def _done(text: str) -> Future[str]:
