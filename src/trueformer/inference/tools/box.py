@@ -12,7 +12,7 @@ own tools looks stands in `tool.py`. Leaves out how a model says that it calls a
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -21,7 +21,7 @@ from trueformer.inference.tools.process import Worker, WorkerError
 WORKERS = 2
 INPUT = 4000  # characters of an input; escaped, they still fit a pipe at once, so that asking never waits
 LONGEST = 3600.0  # seconds
-CLOSED = "error: the tools are closed"
+CLOSED = "the tools are closed"
 
 
 class ToolBox:
@@ -68,10 +68,7 @@ class ToolBox:
 
     def run(self, name: str, input: str) -> str:
         """What the tool makes of the text, or "error: …" for the model to read; waits for it."""
-        try:
-            return self.start(name, input).result()
-        except CancelledError:
-            return CLOSED
+        return self.start(name, input).result()
 
     def start(self, name: str, input: str) -> Future[str]:
         """What `run` returns, later; cancelling takes back a call that still waits for a worker."""
@@ -82,15 +79,15 @@ class ToolBox:
         try:
             return self._pool.submit(self._call, name, input)
         except RuntimeError:  # the pool's, once it is shut down
-            return _done(CLOSED)
+            return _done(f"error: {CLOSED}")
 
     def close(self) -> None:
-        """End all workers, calls or none; what still runs or waits is answered by an error or cancelled."""
+        """End all workers, calls or none; what still runs or waits is answered by an error."""
         with self._lock:
             self._closed = True
             for worker in self._workers:
                 worker.kill()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True)
         for worker in list(self._workers):
             self._drop(worker)
 
@@ -136,7 +133,7 @@ class ToolBox:
         """A new worker and what its tools are for; errors as `Worker.tools` has them."""
         with self._lock:
             if self._closed:
-                raise WorkerError("the tools are closed")
+                raise WorkerError(CLOSED)
             worker = Worker(self._sources)
             self._workers.add(worker)
         try:
@@ -152,7 +149,7 @@ class ToolBox:
             self._workers.discard(worker)
 
     def _no_tool(self, name: str) -> str:
-        return f"there is no tool {name!r}: expected one of {', '.join(self._tools)}"
+        return f"there is no tool {name[:80]!r}: expected one of {', '.join(self._tools)}"
 
 
 def _done(text: str) -> Future[str]:
