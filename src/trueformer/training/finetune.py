@@ -1,6 +1,7 @@
 """Fine-tuning: a base model taught to converse, whole or by low-rank adapters.
 
-    start = start_from("runs/shakespeare", ChatConfig(sources=("arithmetic",)))
+    base = "runs/shakespeare"
+    start = start_from(load_model(base), base, ChatConfig(sources=("arithmetic",)))
     config = finetune_run(start.model.config, start.config, base=start.base, rows=start.rows)
     result = finetune(config, start, Path("runs/calculator"))
 
@@ -18,7 +19,6 @@ import torch
 from trueformer.data.chat_rows import ChatSet
 from trueformer.data.chats.sources import gather, hold_out
 from trueformer.data.config import ChatConfig
-from trueformer.load import load_model
 from trueformer.models.decoder import DecoderLM
 from trueformer.models.loaded import LoadedModel
 from trueformer.models.resize import with_new_tokens
@@ -55,21 +55,30 @@ class Start:
     first_prompt: Conversation  # the beginning of a held-out conversation
     new_tokens: int  # special tokens the base did not have
 
+    def loaded(self) -> LoadedModel:
+        """The model as it is, to be asked something."""
+        return LoadedModel(
+            model=self.model.eval(),
+            tokenizer=self.data.tokenizer,
+            config=self.model.config,
+            source=self.base,
+            chat_template=self.data.chat_template,
+        )
+
     @property
     def rows(self) -> int:
         """Packed rows an epoch has."""
         return len(self.data.train.rows(range(len(self.data.train.lengths))))
 
 
-def start_from(base: str, config: ChatConfig, *, seed: int = 1337) -> Start:
-    """Load the base, read the conversations, and give the base the special tokens they need.
+def start_from(loaded: LoadedModel, base: str, config: ChatConfig, *, seed: int = 1337) -> Start:
+    """Read the conversations, and give the base, which goes by the name `base`, the special tokens they need.
 
     Raises:
-        ValueError: no such base, one without tokenizer or with a chat format that is not known token for
-            token; conversations that cannot be read or hold nothing to learn.
+        ValueError: a base without tokenizer, or with a chat format that is not known token for token;
+            conversations that cannot be read or hold nothing to learn.
         OSError: a file cannot be read.
     """
-    loaded = load_model(base)
     train, held_out = hold_out(gather(config.sources, skip_bad=config.skip_bad), config.val_fraction)
     chat = _format_for(loaded, base, tools=_use_tools([*train, *held_out]))
     old = loaded.tokenizer
