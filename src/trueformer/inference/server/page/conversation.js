@@ -28,7 +28,7 @@ function addChunk(reply, chunk) {
   reply.tokens += tokens?.length ?? 0;
   for (const part of parts ?? []) reply.parts.push(toolPart(part));
   if (choice?.finish_reason) reply.reason = String(choice.finish_reason);
-  if (chunk.usage) Object.assign(reply, { tokens: chunk.usage.completion_tokens, context: chunk.usage.total_tokens });
+  if (Number.isInteger(chunk.usage?.completion_tokens)) reply.tokens = chunk.usage.completion_tokens;
 }
 
 function lastText(reply) {

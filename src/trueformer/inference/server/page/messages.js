@@ -51,14 +51,13 @@ function toolCard(call, next) {
 }
 
 /** Tokens, speed, time to the first token, and why the reply ended where that was not by itself. */
-function usage({ tokens, seconds, first, reason, context }) {
+function usage({ tokens, seconds, first, reason }) {
   const reasons = { length: "cut at the most tokens", stopped: "stopped", broken: "broken off" };
   const speed = tokens > 1 && seconds > first ? (tokens - 1) / (seconds - first) : 0;
   return [
     tokens ? `${tokens.toLocaleString("en")} token${tokens === 1 ? "" : "s"}` : "",
     speed ? `${speed.toFixed(speed < 10 ? 1 : 0)} tokens/s` : "",
     first ? `first after ${first.toFixed(2)} s` : "",
-    context ? `${context.toLocaleString("en")} in context` : "",
     reasons[reason] ?? "",
   ].filter(Boolean).join(" · ");
 }
