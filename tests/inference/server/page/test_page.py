@@ -192,6 +192,7 @@ def test_tokens_show_how_likely_they_were(page: Page) -> None:
     page.get_by_label("Token probabilities").click()
     tokens, tip = page.locator(".token"), page.locator("#tip")
     assert "".join(tokens.all_text_contents()).startswith(said.split("\ufffd")[0][:20])
+    page.locator("#scroller").evaluate("e => e.scrollTo(0, 0)")
     tokens.first.hover()
     expect(tip).to_be_visible()
     expect(tip.locator("p")).to_contain_text(re.compile(r"\d+\.\d %"))

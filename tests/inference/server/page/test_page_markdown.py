@@ -6,7 +6,7 @@ The page's own function is called in Chromium, under the page's own policy.
 import itertools
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Page
 
@@ -85,27 +85,27 @@ SUBSET = {
 
 
 @pytest.mark.parametrize("text", SUBSET, ids=repr)
-def test_markdown_becomes_elements(page: Page, text: str) -> None:
-    assert check(page, text)["html"] == SUBSET[text]
+def test_markdown_becomes_elements(shared_page: Page, text: str) -> None:
+    assert check(shared_page, text)["html"] == SUBSET[text]
 
 
-def test_tables_and_code(page: Page) -> None:
-    table = check(page, "| a | b |\n|---|--:|\n| 1 | **2** |\n| 3 | 4 | 5 |\nafter")
+def test_tables_and_code(shared_page: Page) -> None:
+    table = check(shared_page, "| a | b |\n|---|--:|\n| 1 | **2** |\n| 3 | 4 | 5 |\nafter")
     tags = [tag for tag, _ in table["found"]]  # type: ignore[attr-defined]
     assert (tags.count("tr"), tags.count("th"), tags.count("td"), tags.count("strong")) == (3, 2, 4, 1)
-    code = check(page, "```py\nif a < b:\n    *c*\n")
+    code = check(shared_page, "```py\nif a < b:\n    *c*\n")
     assert "<code>if a &lt; b:\n    *c*\n</code>" in str(code["html"]), "a fence that is still open"
     assert "<span>py</span>" in str(code["html"])
 
 
-def test_links_say_where_they_lead_and_pictures_are_links(page: Page) -> None:
-    said = check(page, "[a](https://x.org/y) ![b](http://z.org/i.png) https://w.org/p. <mailto:me@v.org> [c](https://good.org@bad.org)")
+def test_links_say_where_they_lead_and_pictures_are_links(shared_page: Page) -> None:
+    said = check(shared_page, "[a](https://x.org/y) ![b](http://z.org/i.png) https://w.org/p. <mailto:me@v.org> [c](https://good.org@bad.org)")
     links = [attributes["href"] for tag, attributes in said["found"] if tag == "a"]  # type: ignore[attr-defined]
     expected = ["https://x.org/y", "http://z.org/i.png", "https://w.org/p", "mailto:me@v.org", "https://good.org@bad.org/"]
     assert links == expected
     for words in ("a (x.org)", "image: b (z.org)", "https://w.org/p.", "mailto:me@v.org", "c (bad.org)"):
         assert words in str(said["text"])
-    nested = check(page, "[a [b](https://x.org) c](https://y.org) [https://z.org/](https://w.org)")
+    nested = check(shared_page, "[a [b](https://x.org) c](https://y.org) [https://z.org/](https://w.org)")
     tags = [tag for tag, _ in nested["found"]]  # type: ignore[attr-defined]
     assert tags.count("a") == 3
     assert "<a" not in str(nested["html"]).split("<a")[1].split("</a>")[0]
@@ -141,23 +141,23 @@ REPEATED += [" ", "[a](b", '](a "', "a\n\n", "&amp;", "((((", "[x](https://a.b) 
 
 
 @pytest.mark.parametrize("piece", REPEATED, ids=repr)
-def test_a_hundred_thousand_characters_of_anything_take_no_time(page: Page, piece: str) -> None:
-    answer = check(page, (piece * 100_000)[:100_000])
+def test_a_hundred_thousand_characters_of_anything_take_no_time(shared_page: Page, piece: str) -> None:
+    answer = check(shared_page, (piece * 100_000)[:100_000])
     assert answer["seconds"] < 3, "measured: below 0.3 s each; squared time would be minutes"  # type: ignore[operator]
 
 
-def test_what_is_beyond_the_limit_is_still_there(page: Page) -> None:
-    assert str(check(page, "a" * 200_000 + "**b**")["text"]).endswith("a**b**")
+def test_what_is_beyond_the_limit_is_still_there(shared_page: Page) -> None:
+    assert str(check(shared_page, "a" * 200_000 + "**b**")["text"]).endswith("a**b**")
 
 
 PIECES = ["*", "**", "_", "`", "```", "\n", "\n\n", " ", "  ", "- ", "1. ", "> ", "# ", "|", "|-|", "[", "](", ")", "![", "\\"]
 PIECES += ["http://a.b", "javascript:", "<b>", "a", "é", "😀", "---", "onerror="]
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=40))
-def test_no_text_makes_more_than_is_allowed_and_no_letter_is_lost(page: Page, pieces: list[str]) -> None:
-    said = str(check(page, "".join(pieces))["text"])
+def test_no_text_makes_more_than_is_allowed_and_no_letter_is_lost(shared_page: Page, pieces: list[str]) -> None:
+    said = str(check(shared_page, "".join(pieces))["text"])
     fenced = any(piece.startswith("```") for piece in pieces)  # a long word after a fence is cut, as a language
     for letter in "é😀":
         # Addresses of links escape letters, and may be left out for the host.
@@ -179,18 +179,18 @@ STREAM = """async ([text, cuts]) => {
 }"""
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.text("aé😀 :日{}", min_size=1, max_size=8), max_size=5), st.data())
-def test_events_are_the_same_wherever_the_bytes_are_cut(page: Page, said: list[str], data: st.DataObject) -> None:
+def test_events_are_the_same_wherever_the_bytes_are_cut(shared_page: Page, said: list[str], data: st.DataObject) -> None:
     newline = data.draw(st.sampled_from(["\n", "\r\n"]))
     text = "".join(f": a comment{newline}data: {event}{newline}{newline}" for event in said)
     size = len(text.encode())
     cuts = sorted(data.draw(st.lists(st.integers(0, size), max_size=12)))
-    assert page.evaluate(STREAM, [text, cuts]) == said
+    assert shared_page.evaluate(STREAM, [text, cuts]) == said
 
 
-def test_a_reply_is_rendered_at_every_moment_of_its_writing(page: Page) -> None:
+def test_a_reply_is_rendered_at_every_moment_of_its_writing(shared_page: Page) -> None:
     text = "A **b** `c` [d](https://e.org)\n\n```py\nx = 1\n```\n| a | b |\n|---|---|\n| 1 | 2 |\n\n> q\n- l\n  - m\n"
     for start, end in itertools.pairwise(range(0, len(text) + 1)):
-        check(page, text[:end])
-        check(page, text[start:])
+        check(shared_page, text[:end])
+        check(shared_page, text[start:])

@@ -9,6 +9,7 @@ function draw() {
   const elements = messages.map((message, i) =>
     messageElement(message, i, { last: i === end, written: running?.reply === message, edited: editing === i, chances }));
   setChildren(find("messages"), elements);
+  placeTip();
   find("welcome").hidden = messages.length > 0;
   find("legend").hidden = !chances || !messages.length;
   find("chances").setAttribute("aria-pressed", String(chances));
@@ -229,8 +230,8 @@ function startPage() {
   find("new").addEventListener("click", startAnew);
   find("model").addEventListener("change", (event) => keep("model", event.target.value) && showModel());
   find("chances").addEventListener("click", () => {
-    keep("chances", (chat.chances = !chat.chances));
-    hideTip();
+    chat.chances = !chat.chances;
+    keep("chances", chat.chances);
     draw();
   });
   find("forget").addEventListener("click", async () => {

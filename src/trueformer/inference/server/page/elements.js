@@ -25,11 +25,12 @@ function icon(name) {
 const iconButton = (name, label, act) =>
   make("button", { type: "button", class: "icon", "data-act": act, "aria-label": label, title: label }, icon(name));
 
-/** Makes the children of `parent` equal to `wanted`; those equal already stay, and with them what is selected in them. */
+/** Makes the children of `parent` equal to `wanted`; those equal already stay, and with them what is selected there. */
 function setChildren(parent, wanted) {
   wanted.forEach((node, i) => {
     const old = parent.childNodes[i];
     if (!old) parent.append(node);
+    else if (node.className === "tokens" && old.className === "tokens") setChildren(old, [...node.childNodes]);
     else if (!old.isEqualNode(node)) old.replaceWith(node);
   });
   while (parent.childNodes.length > wanted.length) parent.lastChild.remove();

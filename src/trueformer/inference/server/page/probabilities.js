@@ -24,8 +24,11 @@ const percent = (logprob) => {
 /** White space made visible. */
 const visible = (text) => text.replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll(" ", "·") || "∅";
 
+let pointedAt = null;
+
 function showTip(token, [text, logprob, others]) {
   const tip = find("tip");
+  pointedAt = token;
   const rows = others.map(([other, chance]) => {
     const bar = make("i");
     bar.style.width = `${100 * Math.exp(chance)}%`;
@@ -35,18 +38,23 @@ function showTip(token, [text, logprob, others]) {
   const head = make("p", {}, make("code", {}, visible(text)), make("b", {}, percent(logprob)));
   tip.replaceChildren(head, ...(rows.length ? [make("table", {}, make("tbody", {}, rows))] : []));
   tip.hidden = false;
-  placeTip(tip, token.getClientRects()[0] ?? token.getBoundingClientRect());
+  placeTip();
 }
 
 /** Above the token, or below it where there is no room; never beyond the window. */
-function placeTip(tip, token) {
+function placeTip() {
+  const tip = find("tip");
+  if (tip.hidden || !pointedAt.isConnected) return hideTip();
+  const token = pointedAt.getClientRects()[0] ?? pointedAt.getBoundingClientRect();
   const { width, height } = tip.getBoundingClientRect();
   const above = token.top - height - 6;
   tip.style.top = `${above > 4 ? above : token.bottom + 6}px`;
   tip.style.left = `${Math.max(8, Math.min(token.left, document.documentElement.clientWidth - width - 8))}px`;
 }
 
-const hideTip = () => (find("tip").hidden = true);
+function hideTip() {
+  find("tip").hidden = true;
+}
 
 /** Listens for pointing at tokens; `tokenOf` gives a span's token. */
 function startProbabilities(list, tokenOf) {
@@ -66,7 +74,7 @@ function startProbabilities(list, tokenOf) {
   });
   list.addEventListener("focusout", hideTip);
   list.addEventListener("keydown", moveBetweenTokens);
-  find("scroller").addEventListener("scroll", hideTip, { passive: true });
+  find("scroller").addEventListener("scroll", placeTip, { passive: true });
 }
 
 function moveBetweenTokens(event) {
@@ -77,7 +85,5 @@ function moveBetweenTokens(event) {
   const next = { ArrowLeft: before, ArrowRight: after, Home: first, End: last }[event.key];
   if (!next) return;
   event.preventDefault();
-  token.tabIndex = -1;
-  next.tabIndex = 0;
   next.focus();
 }
