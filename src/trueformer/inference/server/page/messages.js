@@ -59,5 +59,5 @@ function usage({ tokens, seconds, first, reason }) {
     speed ? `${speed.toFixed(speed < 10 ? 1 : 0)} tokens/s` : "",
     first ? `first after ${first.toFixed(2)} s` : "",
     reasons[reason] ?? "",
-  ].filter(Boolean).join(" · ");
+  ].filter(Boolean).map((words) => words.replaceAll(" ", "\u00a0")).join(" · ");
 }

@@ -9,9 +9,9 @@ function tokensView(part, place) {
   const spans = part.tokens.map(([text, logprob], i) => {
     const probability = Math.exp(logprob);
     const shade = SHADES.filter((least) => probability < least).length;
-    const line = text.includes("\n") ? "line" : null;
     const at = { "data-part": place, "data-token": i, tabindex: i ? "-1" : "0" };
-    return make("span", { class: ["token", `shade-${shade}`, line].filter(Boolean).join(" "), ...at }, text);
+    const lines = text.split("\n").map((line, n) => (n ? [make("i"), `\n${line}`] : line));
+    return make("span", { class: `token shade-${shade}`, ...at }, lines.flat());
   });
   return make("div", { class: "tokens", role: "group", "aria-label": "Tokens of the reply; arrow keys move" }, spans);
 }
