@@ -125,7 +125,7 @@ def test_whatever_gets_into_the_page_can_neither_run_nor_call_out(browser: Brows
     tab = browser.new_page()
     tab.goto(server_url)
     outside: list[Request] = []
-    tab.on("request", outside.append)
+    tab.on("request", lambda request: outside.append(request))
     refused, ran = tab.evaluate(ATTACK)
     wanted = {"img-src", "frame-src", "style-src-attr", "style-src-elem", "connect-src", "trusted-types"}
     assert wanted <= set(refused)

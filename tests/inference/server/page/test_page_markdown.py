@@ -117,9 +117,9 @@ def test_links_say_where_they_lead_and_pictures_are_links(shared_page: Page) -> 
     for words in ("a (x.org)", "image: b (z.org)", "https://w.org/p.", "mailto:me@v.org", "c (bad.org)"):
         assert words in str(said["text"])
     nested = check(shared_page, "[a [b](https://x.org) c](https://y.org) [https://z.org/](https://w.org)")
-    tags = [tag for tag, _ in nested["found"]]
-    assert tags.count("a") == 3
-    assert "<a" not in str(nested["html"]).split("<a")[1].split("</a>")[0]
+    links = [attributes["href"] for tag, attributes in nested["found"] if tag == "a"]
+    assert links == ["https://x.org/", "https://y.org/", "https://w.org/"], "none within another"
+    assert "https://z.org/ (w.org)" in nested["text"], "a label cannot pass for the address"
 
 
 HOSTILE = [
@@ -265,12 +265,13 @@ STREAM = """async ([text, cuts]) => {
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.text("aé😀 :日{}", min_size=1, max_size=8), max_size=5), st.data())
+@given(st.lists(st.text("aé😀 :日{}\n", min_size=1, max_size=8), max_size=5), st.data())
 def test_events_are_the_same_wherever_the_bytes_are_cut(
     shared_page: Page, said: list[str], data: st.DataObject
 ) -> None:
     newline = data.draw(st.sampled_from(["\n", "\r\n"]))
-    text = "".join(f": a comment{newline}data: {event}{newline}{newline}" for event in said)
+    events = [newline.join(f"data: {line}" for line in event.split("\n")) for event in said]
+    text = "".join(f": a comment{newline}{event}{newline}{newline}" for event in events)
     size = len(text.encode())
     cuts = sorted(data.draw(st.lists(st.integers(0, size), max_size=12)))
     assert shared_page.evaluate(STREAM, [text, cuts]) == said

@@ -1,6 +1,7 @@
 // What is inside a block of markdown: emphasis, code, links, escapes. Hostile text, as in `markdown.js`: one pass, and a
 // bounded number of beginnings that wait for their end; one that finds none stays the text it is.
 
+const MOST_OPEN = 16; // emphasis and brackets waiting for their end
 const MARKS = /\\|`+|\*+|_+|!?\[|\]|<(?=https?:|mailto:)|\bhttps?:\/\//g;
 const DESTINATION =
   /\(\s{0,3}<?([^\s()<>]{1,2000}(?:\([^\s()<>]{0,500}\)[^\s()<>]{0,500}){0,3})>?(?:\s{1,3}(?:"[^"\n]{0,200}"|'[^'\n]{0,200}'))?\s{0,3}\)/y;
@@ -138,9 +139,9 @@ function takeLink(state, after) {
 /** A bare address, or one in angle brackets. */
 function takeAddress({ text, out }, mark, at) {
   const start = mark === "<" ? at + 1 : at;
-  const [said] = /^[^\s<>"`]*/.exec(text.slice(start, start + 2000));
+  const [said] = /^[^\s<>"`[\]]*/.exec(text.slice(start, start + 2000));
   // What ends a sentence is no part of a bare address; a parenthesis is, when it was opened in it.
-  const ending = said.includes("(") ? /[.,;:!?'*_\]]{1,9}$/ : /[.,;:!?'*_)\]]{1,9}$/;
+  const ending = said.includes("(") ? /[.,;:!?'*_]{1,9}$/ : /[.,;:!?'*_)]{1,9}$/;
   const bare = mark === "<" ? said : said.replace(ending, "");
   const address = allowedAddress(bare);
   const whole = mark !== "<" || text[start + bare.length] === ">";

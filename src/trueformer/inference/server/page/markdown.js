@@ -6,7 +6,6 @@
 
 const MOST_MARKDOWN = 200_000; // what is beyond is shown as it is
 const DEEPEST = 4; // quotes and lists within each other
-const MOST_OPEN = 16; // emphasis and brackets waiting for their end
 
 /** Text as a fragment of elements. */
 function renderMarkdown(text) {
