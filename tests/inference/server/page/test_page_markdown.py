@@ -206,6 +206,23 @@ def test_a_hundred_thousand_characters_of_anything_take_no_time(shared_page: Pag
     assert answer["seconds"] < 3, "measured: below 0.3 s each; squared time would be minutes"
 
 
+# What begins so often, and then ends so often: bounded nesting, and no end that looks through all beginnings.
+NESTED = [
+    ("*a ", "b* "),
+    ("**a ", "b** "),
+    ("*a ", "b_ "),
+    ("[a ", "](https://a.b) "),
+    ("> ", "x\n"),
+    ("- ", "x\n"),
+]
+
+
+@pytest.mark.parametrize(("begin", "end"), NESTED, ids=repr)
+def test_deep_nesting_is_flat_and_takes_no_time(shared_page: Page, begin: str, end: str) -> None:
+    answer = check(shared_page, begin * 15_000 + end * 8_000)
+    assert answer["seconds"] < 3
+
+
 def test_what_is_beyond_the_limit_is_still_there(shared_page: Page) -> None:
     assert str(check(shared_page, "a" * 200_000 + "**b**")["text"]).endswith("a**b**")
 
