@@ -35,6 +35,8 @@ def base(tokenizer=TOKENIZER, template=None, **changes) -> LoadedModel:
     torch.manual_seed(3)
     config = DecoderConfig(vocab_size=tokenizer.vocab_size, **(SHAPE | changes))
     model = DecoderLM(config).eval()
+    with torch.no_grad():
+        model.embedding.weight += 0.1  # trained embeddings have a mean that is not zero
     return LoadedModel(model=model, tokenizer=tokenizer, config=config, source="b", chat_template=template)
 
 
