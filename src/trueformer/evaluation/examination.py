@@ -18,7 +18,7 @@ from trueformer.inference.config import SamplingConfig
 from trueformer.inference.engine.request import Event
 from trueformer.inference.reply import Reply
 from trueformer.inference.service import Service
-from trueformer.tokenization.conversations import Part, ToolCall
+from trueformer.tokenization.conversations import Part, ToolCall, ToolResult
 
 Z = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
 REPLY_TOKENS = 256
@@ -62,9 +62,20 @@ class Answered:
     correct: bool
 
     @property
+    def transcript(self) -> str:
+        """All of the reply in a line: calls in brackets, results after an arrow."""
+        return "".join(_line(part) for part in self.parts)
+
+    @property
     def used_tool(self) -> bool:
         """Whether the reply calls a tool."""
         return any(isinstance(part, ToolCall) for part in self.parts)
+
+
+def _line(part: Part) -> str:
+    if isinstance(part, ToolCall):
+        return f"[{part.name} {part.input}]"
+    return f"→ {part.text} " if isinstance(part, ToolResult) else part.text
 
 
 def examine(service: Service, task: Task, *, limit: int | None = None) -> tuple[Score, list[Answered]]:

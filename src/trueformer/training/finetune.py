@@ -80,7 +80,7 @@ def start_from(loaded: LoadedModel, base: str, config: ChatConfig, *, seed: int 
         OSError: a file cannot be read.
     """
     train, held_out = hold_out(gather(config.sources, skip_bad=config.skip_bad), config.val_fraction)
-    chat = _format_for(loaded, base, tools=_use_tools([*train, *held_out]))
+    chat = taught_format(loaded, base, [*train, *held_out])
     old = loaded.tokenizer
     assert old is not None
     new_ids = sorted(set(chat.tokenizer.special_ids.values()) - set(old.special_ids.values()))
@@ -161,7 +161,12 @@ def _beginning(start: Start) -> Callable[[FinetuneConfig, World], Beginning]:
     return begin
 
 
-def _format_for(loaded: LoadedModel, base: str, *, tools: bool) -> MarkedFormat:
+def taught_format(loaded: LoadedModel, base: str, conversations: Sequence[Conversation]) -> MarkedFormat:
+    """The format a base is taught these in: its own, or ours; with tokens for tools if they use any.
+
+    Raises:
+        ValueError: the base has no tokenizer, or a chat format that is not known token for token.
+    """
     if loaded.tokenizer is None:
         raise ValueError(f"{base} has no tokenizer, so it cannot learn to converse: add a tokenizer.json")
     chat = chat_format(loaded.tokenizer, loaded.chat_template)
@@ -171,12 +176,9 @@ def _format_for(loaded: LoadedModel, base: str, *, tools: bool) -> MarkedFormat:
             "expected a base without one, or with ChatML; fine-tune the base it was made from"
         )
     layout = OURS if chat is None else chat.layout
-    names = [*layout.tokens, *(TOOL_TOKENS if tools or chat is None else ())]
-    return MarkedFormat(loaded.tokenizer.extended(names), layout)
-
-
-def _use_tools(conversations: Sequence[Conversation]) -> bool:
-    return any(isinstance(part, ToolCall) for c in conversations for m in c.messages for part in m.parts)
+    parts = (part for c in conversations for m in c.messages for part in m.parts)
+    tools = chat is None or any(isinstance(part, ToolCall) for part in parts)
+    return MarkedFormat(loaded.tokenizer.extended([*layout.tokens, *(TOOL_TOKENS if tools else ())]), layout)
 
 
 def _prompt_of(conversations: Sequence[Conversation]) -> Conversation:
