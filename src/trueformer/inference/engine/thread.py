@@ -45,7 +45,7 @@ class EngineThread:
             if self._closed or self.failure:
                 raise RuntimeError(f"the engine has stopped: {self.failure or 'it was closed'}")
             # The engine takes as many from the queue as it has free slots before it refuses one.
-            room = self.engine.max_queue + self.engine.cache.n_slots - self.engine.n_running
+            room = self.engine.max_queue + self.engine.n_slots - self.engine.n_running
             if self.engine.n_waiting + self._n_asked >= room:
                 raise QueueFull(f"{self.engine.n_waiting + self._n_asked} requests wait: try again later")
             self._on_events[request] = on_events
