@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import subcommand
 
+from trueformer.commands.chat import Chat
 from trueformer.commands.convert import Export, Import
 from trueformer.commands.data import Data
 from trueformer.commands.evaluate import Eval
@@ -22,6 +23,7 @@ MISTAKE = 2
 Command = (
     Annotated[Train, subcommand("train")]
     | Annotated[Generate, subcommand("generate")]
+    | Annotated[Chat, subcommand("chat")]
     | Annotated[Eval, subcommand("eval")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Export, subcommand("export")]
