@@ -38,14 +38,23 @@ class Chat:
 
     def run(self) -> int:
         """Talk until the user leaves; returns the exit code."""
-        from trueformer.inference.service import ServiceConfig, open_service
-        from trueformer.inference.terminal.loop import converse
-        from trueformer.inference.terminal.session import Session
+        with self._open() as service:
+            from trueformer.inference.terminal.loop import converse
+            from trueformer.inference.terminal.session import Session
 
-        config = ServiceConfig(n_slots=1, slot_len=self.slot_len, tools=self.tools, dtype=self.dtype)
-        with open_service(self.model, config) as service:
             session = Session(service, self.settings, system=self.system)
             return converse(session, about=self._about(service))
+
+    def _open(self) -> "Service":
+        from rich.console import Console
+        from rich.text import Text
+
+        # On stderr, since stdout may be read by a program; nothing where that is no terminal.
+        with Console(stderr=True).status(Text(f"loading {self.model}")):
+            from trueformer.inference.service import ServiceConfig, open_service
+
+            config = ServiceConfig(n_slots=1, slot_len=self.slot_len, tools=self.tools, dtype=self.dtype)
+            return open_service(self.model, config)
 
     def _about(self, service: "Service") -> str:
         from trueformer.models.size import count_parameters

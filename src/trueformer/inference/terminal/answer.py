@@ -10,10 +10,10 @@ from queue import SimpleQueue
 from time import perf_counter
 
 from trueformer.inference.engine.request import Event, Reason, Request
-from trueformer.inference.reply import Reply
+from trueformer.inference.reply import Piece, Reply
 from trueformer.inference.service import Service
 from trueformer.inference.terminal.screen import Screen
-from trueformer.inference.terminal.session import Session
+from trueformer.inference.terminal.session import STOPPED, Session
 
 ENDS: dict[Reason, str] = {"length": " · cut at max_tokens", "cancelled": " · stopped"}
 
@@ -34,9 +34,10 @@ def answer(session: Session, screen: Screen, request: Request) -> bool:
             screen.reply(piece)
             reason = piece.reason
     assert reason is not None, "every request ends with a reason"
-    session.keep(reply.parts, stopped=reason == "cancelled")
+    if session.keep(reply.parts, stopped=reason == "cancelled"):
+        screen.reply(Piece(text=STOPPED))
     problem = _problem(service, request, reply, reason)
-    rate = reply.n_tokens / max(times[-1] - times[0], 1e-9) if reply.n_tokens > 1 else 0.0
+    rate = max(0, reply.n_tokens - 1) / max(times[-1] - times[0], 1e-9)  # from the first token on
     used = f"context {len(request.prompt) + reply.n_tokens} of {service.context_length}"
     ended = "" if problem else ENDS.get(reason, "")
     screen.end_reply(f"{reply.n_tokens} tokens · {rate:.1f} a second · {used}{ended}", problem)
@@ -73,6 +74,8 @@ def _problem(service: Service, request: Request, reply: Reply, reason: Reason) -
             f"The context of {room} tokens is full, so the reply ends here: /reset begins anew, /undo takes "
             "back the last exchange."
         )
+    if reason == "error" and service.thread.failure:
+        return f"The engine has stopped: {service.thread.failure}"
     if reason == "error":
         return "The model gave numbers that are not finite, so the reply ends here: its weights are damaged."
     if reason == "tool_calls":

@@ -47,7 +47,11 @@ def run(session: Session, line: str) -> str | Request:
 
 
 def _help(session: Session, argument: str) -> str:
-    lines = [f"  {command.name + ' ' + command.takes:<20} {command.about}" for command in COMMANDS.values()]
+    lines = [
+        f"  {command.name + ' ' + command.takes:<20} {command.about}"
+        for name, command in COMMANDS.items()
+        if name == command.name
+    ]
     return "\n".join([*lines, *HINTS])
 
 
@@ -131,9 +135,10 @@ COMMANDS = {
         Command("/set", "[NAME VALUE]", "show how replies are drawn, or change it", _set),
         Command("/save", "FILE", "add the conversation to a JSONL file, as its last line", _save),
         Command("/load", "FILE", "go on from the last conversation of a JSONL file", _load),
-        Command("/quit", "", "leave; so does Ctrl-D", _quit),
+        Command("/quit", "", "leave; so do /exit and Ctrl-D", _quit),
     )
 }
+COMMANDS["/exit"] = COMMANDS["/quit"]
 HINTS = (
     "A line that ends in \\ goes on in the next. Ctrl-C stops a reply.",
     "A message that begins with / needs a space before it.",

@@ -36,14 +36,15 @@ class History:
             if len(lines) > MOST_ENTRIES:
                 self._write("".join(map(_line, self.entries)), os.O_TRUNC)
 
-    def add(self, text: str) -> None:
-        """Keep what was typed, unless it is what was typed before, or very long."""
+    def add(self, text: str) -> bool:
+        """Keep what was typed, unless it is what was typed before, or very long; whether it is an entry."""
         if not text or len(text) > MOST_CHARACTERS or self.entries[-1:] == [text]:
-            return
+            return False
         self.entries.append(text)
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._write(_line(text), os.O_APPEND)
+        return True
 
     def _write(self, text: str, how: int) -> None:
         with os.fdopen(

@@ -64,14 +64,15 @@ def _with_a_person(session: Session, screen: Screen, about: str) -> int:
     while True:
         try:
             text = read_message(_typed)
-            if text.strip():
-                history.add(text)
+            if history.add(text):
                 readline.add_history(text)
             _turn(session, screen, text)
         except EOFError:
             return 0
         except KeyboardInterrupt:
             screen.new_line()
+            if readline.get_line_buffer():  # what was being typed is discarded, and no more
+                continue
             if monotonic() - interrupted < TWICE_SECONDS:
                 return INTERRUPTED
             interrupted = monotonic()
@@ -99,15 +100,13 @@ def read_message(read: Read) -> str:
     Raises:
         EOFError: there is none.
     """
-    lines: list[str] = []
-    while not lines or lines[-1].endswith("\\"):
+    lines = [read(YOU)]
+    while lines[-1].endswith("\\"):
+        lines[-1] = lines[-1][:-1]
         try:
-            line = read(MORE if lines else YOU)
+            lines.append(read(MORE))
         except EOFError:
-            if not lines:
-                raise
-            line = ""
-        lines = [*(line.removesuffix("\\") for line in lines), line]
+            break
     return "\n".join(lines)
 
 

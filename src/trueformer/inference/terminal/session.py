@@ -75,11 +75,12 @@ class Session:
         self.turns, self._retries = turns, self._retries + 1
         return request
 
-    def keep(self, parts: Sequence[Part], *, stopped: bool) -> None:
-        """The model's reply, whole or stopped by the user; one that says nothing is not kept."""
-        if any(not isinstance(part, Text) or part.text for part in parts):
-            mark = (Text(STOPPED),) if stopped else ()
-            self.turns = (*self.turns, Message("assistant", (*parts, *mark)))
+    def keep(self, parts: Sequence[Part], *, stopped: bool) -> bool:
+        """Keep the model's reply, unless it is empty; returns whether it is marked as stopped."""
+        if not parts:
+            return False
+        self.turns = (*self.turns, Message("assistant", _marked(parts) if stopped else tuple(parts)))
+        return stopped
 
     def undo(self) -> str:
         """Take back the last message and its reply; returns the message.
@@ -138,3 +139,11 @@ class Session:
 def _up_to_user(turns: tuple[Message, ...]) -> tuple[Message, ...]:
     """The turns up to the user's last message, that included."""
     return tuple(dropwhile(lambda turn: turn.role != "user", reversed(turns)))[::-1]
+
+
+def _marked(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """The parts with the mark behind them, in the last text where they end in one."""
+    last = parts[-1]
+    if isinstance(last, Text):
+        return (*parts[:-1], Text(last.text + STOPPED))
+    return (*parts, Text(STOPPED))

@@ -7,6 +7,7 @@ Leaves out torch, so that `trueformer chat --help` is quick.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from trueformer.inference.config import SamplingConfig
 
@@ -66,7 +67,8 @@ def changed(settings: Settings, name: str, value: str) -> Settings:
     name = name.replace("-", "_")
     if name not in NAMES:
         raise ValueError(f"there is no setting {name!r}: expected one of {', '.join(NAMES)}")
-    return dataclasses.replace(settings, **{name: _read(name, value)})
+    change: dict[str, Any] = {name: _read(name, value)}
+    return dataclasses.replace(settings, **change)
 
 
 def _read(name: str, value: str) -> int | float | None:
