@@ -12,7 +12,7 @@ from trueformer.inference.terminal.history import MOST_CHARACTERS, MOST_ENTRIES,
 def test_entries_come_back_whole_and_in_order(tmp_path):
     path = tmp_path / "state" / "chat_history"
     history = History(path)
-    for text in ["one", "two\nlines", "é\x1b[A", "é\x1b[A", ""]:
+    for text in ["one", "two\nlines", "é\x1b[A", "é\x1b[A", "", " "]:
         history.add(text)
     assert History(path).entries == ["one", "two\nlines", "é\x1b[A"]
 
@@ -36,7 +36,11 @@ def test_it_is_bounded(tmp_path):
     assert len(path.read_bytes().splitlines()) == MOST_ENTRIES
 
 
-@given(lines=st.lists(st.binary(max_size=20) | st.just(b'"a"') | st.just(b"[" * 5000), max_size=5))
+@given(
+    lines=st.lists(
+        st.binary(max_size=20) | st.just(b'"a"') | st.sampled_from([b"[" * 5000, b'"\\u0000"']), max_size=5
+    )
+)
 def test_whatever_stands_in_the_file_it_can_be_read(lines, tmp_path_factory):
     path = tmp_path_factory.mktemp("h") / "chat_history"
     path.write_bytes(b"\n".join(lines) + b"\n")

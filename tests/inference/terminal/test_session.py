@@ -68,6 +68,7 @@ def test_a_fixed_seed_gives_each_reply_the_same_and_each_retry_another(service):
     assert session.turns == (user("one"),)
     session.keep(HI, stopped=False)
     assert session.ask("two").sampling.seed == 2**63 - 1
+    assert session.retry().sampling.seed == 0
 
 
 def test_without_a_seed_each_reply_has_its_own_which_can_be_seen(service):

@@ -38,7 +38,7 @@ class History:
 
     def add(self, text: str) -> bool:
         """Keep what was typed, unless it is what was typed before, or very long; whether it is an entry."""
-        if not text or len(text) > MOST_CHARACTERS or self.entries[-1:] == [text]:
+        if not text.strip() or len(text) > MOST_CHARACTERS or self.entries[-1:] == [text]:
             return False
         self.entries.append(text)
         with suppress(OSError):
