@@ -16,6 +16,7 @@ these marks itself.
 One thread calls it (`thread.py` lets others in). Leaves out text and stop strings (`inference/reply.py`).
 """
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -297,7 +298,7 @@ class Engine:
             return []
         said = tools.tokenizer.decode(running.ids[running.call_at : -1])
         running.call_at = None
-        name, _, given = said.partition(" ")
+        name, given = (*re.split(r"\s", said, maxsplit=1), "")[:2]
         if not name:
             return []
         events = [Event(running.request, part=ToolCall(name, given))]
