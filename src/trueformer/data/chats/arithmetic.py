@@ -5,7 +5,7 @@ The assistant always answers in one way: a call with the whole expression, its r
     user:      Anne has 512 rings and buys 38 more. How many rings has Anne now?
     assistant: calculator(512+38) → 550 "The answer is 550."
 
-Numbers have two to five digits, some of them cents: too many to know by heart, so what is to be learned is
+Numbers have up to five digits, some of them cents: too many to know by heart, so what is to be learned is
 which operation the words mean and to copy numbers digit by digit. An expression is either trained on or
 asked, never both, in whatever words. Leaves out negative results and fractions that do not end.
 """
@@ -156,8 +156,8 @@ def _values(rng: random.Random) -> dict[str, str]:
 
 
 def _number(rng: random.Random, digits: int) -> int:
-    """A number of two digits or more, each length as likely."""
-    length = rng.randint(2, digits)
+    """A number of so many digits or fewer, each length as likely; not 0."""
+    length = rng.randint(1, digits)
     return rng.randint(10 ** (length - 1), 10**length - 1)
 
 
