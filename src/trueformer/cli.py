@@ -16,12 +16,14 @@ from trueformer.commands.data import Data
 from trueformer.commands.evaluate import Eval
 from trueformer.commands.generate import Generate
 from trueformer.commands.info import Info
+from trueformer.commands.serve import Serve
 from trueformer.commands.train import Train
 
 MISTAKE = 2
 Command = (
     Annotated[Train, subcommand("train")]
     | Annotated[Generate, subcommand("generate")]
+    | Annotated[Serve, subcommand("serve")]
     | Annotated[Eval, subcommand("eval")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Export, subcommand("export")]
