@@ -41,7 +41,7 @@ class ServerConfig:
 
     api_key: str | None = None
     loopback: bool = True  # bound to this machine only: then it has no other names
-    timeout: float = 600.0  # seconds of one answer
+    timeout: int | float = 600.0  # seconds of one answer
     max_body: int = 2**21  # bytes
 
     def __post_init__(self) -> None:

@@ -55,7 +55,7 @@ class Server(uvicorn.Server):
         service: Service,
         *,
         on_ready: Callable[[], object] = lambda: None,
-        grace: float = GRACE_SECONDS,
+        grace: int | float = GRACE_SECONDS,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -96,7 +96,7 @@ def run(
     listening: socket.socket,
     *,
     on_ready: Callable[[], object],
-    grace: float = GRACE_SECONDS,
+    grace: int | float = GRACE_SECONDS,
 ) -> None:
     """Serve until a signal comes."""
     server = Server(app, service, on_ready=on_ready, grace=grace)

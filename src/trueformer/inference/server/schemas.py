@@ -7,7 +7,7 @@ nothing. Leaves out whether numbers mean something (`SamplingConfig`, `Request`)
     ChatBody.model_validate_json(body)
 """
 
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -75,7 +75,7 @@ class Body(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _refuse_odd_stops(self) -> Self:
+    def _refuse_odd_stops(self) -> "Body":
         if len(self.stops) > MOST_STOPS:
             raise ValueError(f"stop has {len(self.stops)} strings: expected at most {MOST_STOPS}")
         if any(not 0 < len(stop) <= LONGEST_STOP for stop in self.stops):
@@ -116,7 +116,7 @@ class ChatBody(Body):
     tools: list[dict[str, Any]] | None = None
 
     @model_validator(mode="after")
-    def _refuse_top_without_logprobs(self) -> Self:
+    def _refuse_top_without_logprobs(self) -> "ChatBody":
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: send logprobs: true as well, or leave it out")
         return self
