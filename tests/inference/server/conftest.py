@@ -92,11 +92,13 @@ def tool_model(chat: MarkedFormat) -> LoadedModel:
 
 
 @contextmanager
-def serving(model: LoadedModel, service: ServiceConfig, server: ServerConfig) -> Iterator[Serving]:
+def serving(
+    model: LoadedModel, service: ServiceConfig, server: ServerConfig, grace: float = 5.0
+) -> Iterator[Serving]:
     """A server of this model, until the block ends."""
     ready = threading.Event()
     with bind("127.0.0.1", 0) as listening, Service(model, service) as inside:
-        running = Server(create_app(inside, NAME, server), inside, on_ready=ready.set, grace=5)
+        running = Server(create_app(inside, NAME, server), inside, on_ready=ready.set, grace=grace)
         thread = threading.Thread(target=running.run, args=([listening],))
         thread.start()
         try:
@@ -155,8 +157,10 @@ def toolless_server(taught: LoadedModel) -> Iterator[Serving]:
 def serve(endless: LoadedModel) -> Callable[..., AbstractContextManager[Serving]]:
     """Starts a server of the random model with other limits."""
 
-    def start(*, n_slots: int = 2, max_queue: int = 8, **limits: object) -> AbstractContextManager[Serving]:
+    def start(
+        *, n_slots: int = 2, max_queue: int = 8, grace: float = 5.0, **limits: object
+    ) -> AbstractContextManager[Serving]:
         config = ServiceConfig(n_slots=n_slots, slot_len=8192, max_queue=max_queue, tools=())
-        return serving(endless, config, ServerConfig(**limits))
+        return serving(endless, config, ServerConfig(**limits), grace)
 
     return start

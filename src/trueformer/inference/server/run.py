@@ -66,6 +66,7 @@ class Server(uvicorn.Server):
                 log_config=None,  # warnings and errors still reach the terminal
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing here asks where a request came from
                 timeout_graceful_shutdown=int(grace) + 5,  # what has been ended takes a moment to say so
             )
         )

@@ -46,7 +46,9 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def whole(receive: Receive, generation: Generation, answers: Answers, timeout: int | float) -> dict[str, Any]:
+async def whole(
+    receive: Receive, generation: Generation, answers: Answers, timeout: int | float
+) -> dict[str, Any]:
     """The answer as one JSON object.
 
     Raises:
@@ -72,7 +74,9 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, generation: Generation, answers: Answers, timeout: int | float, *, usage: bool) -> None:
+    def __init__(
+        self, generation: Generation, answers: Answers, timeout: int | float, *, usage: bool
+    ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]  # nobody knows it yet
         self._generation, self._answers, self._timeout, self._usage = generation, answers, timeout, usage
