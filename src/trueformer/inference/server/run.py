@@ -28,19 +28,21 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         ValueError: it is in use, or not this machine's.
     """
+    if not 0 <= port < 2**16:  # getaddrinfo would take the rest of a division
+        raise ValueError(f"port is {port}: expected 1 to 65535, or 0 for any that is free")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listening = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ValueError(f"cannot serve at {host}, port {port}: {error}") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listening.close()
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        if error.errno == errno.EADDRINUSE:
             raise ValueError(f"port {port} of {host} is in use: choose another with --port") from error
         raise ValueError(f"cannot serve at {host}, port {port}: {error}") from error
     return listening
