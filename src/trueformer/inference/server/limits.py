@@ -22,6 +22,8 @@ from trueformer.inference.server.metrics import Metrics
 OPEN = ("/", "/health")  # without a key: the page asks for it, and health says nothing of anyone
 LOCAL_NAMES = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 BODY_SECONDS = 60.0
+# Few clients read an answer before they have sent all: so much more is taken and thrown away for their sake.
+LONGEST_DISCARDED = 2**24  # bytes
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -116,27 +118,32 @@ class Guard:
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """The body, of at most so many bytes.
+    """The body, of at most so many bytes; of a larger one nothing more is kept.
 
     Raises:
         ApiError: it is larger (413), or does not come (408). ClientDisconnect: the client went away.
     """
-    body = bytearray()
+    size = int(request.headers.get("content-length", 0))
+    if size > LONGEST_DISCARDED:
+        raise _too_long(size, most, unread=True)
+    body, size = bytearray(), 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            _refuse_long(int(request.headers.get("content-length", 0)), most)
             async for chunk in request.stream():
-                body += chunk
-                _refuse_long(len(body), most)
+                size += len(chunk)
+                if size > LONGEST_DISCARDED:
+                    raise _too_long(size, most, unread=True)
+                body += chunk if size <= most else b""
     except TimeoutError as error:
         raise ApiError(408, f"the body did not come within {BODY_SECONDS:g} s: send it at once") from error
+    if size > most:
+        raise _too_long(size, most, unread=False)
     return bytes(body)
 
 
-def _refuse_long(size: int, most: int) -> None:
-    if size > most:
-        raise ApiError(
-            413,
-            f"the body has {size} bytes or more: expected at most {most}; send fewer or shorter messages",
-            headers={"Connection": "close"},  # or the server would read the rest
-        )
+def _too_long(size: int, most: int, *, unread: bool) -> ApiError:
+    return ApiError(
+        413,
+        f"the body has {size} bytes or more: expected at most {most}; send fewer or shorter messages",
+        headers={"Connection": "close"} if unread else None,  # or the server would read the rest
+    )

@@ -112,6 +112,7 @@ def _event(content: dict[str, Any]) -> bytes:
 
 async def _send(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": True})
+    await asyncio.sleep(0)  # several may be ready: that the client has gone is noticed in between
 
 
 async def _send_last(send: Send, body: bytes) -> None:
