@@ -57,7 +57,7 @@ class Serve:
             raise ImportError(f"serving needs {error.name}: pip install 'trueformer[serve]'") from error
         from trueformer.inference.service import open_service
 
-        key, local = self._key(), self.host in LOOPBACK
+        key, local = self.key(), self.host in LOOPBACK
         config = ServerConfig(api_key=key, loopback=local, timeout=self.timeout)
         with bind(self.host, self.port) as listening, open_service(self.model, self._config()) as service:
             if not local and key is None:
@@ -82,7 +82,8 @@ class Serve:
             dtype=self.dtype,
         )
 
-    def _key(self) -> str | None:
+    def key(self) -> str | None:
+        """The key that clients must send, if any; raises ValueError or OSError where its file has none."""
         if self.api_key_file is None:
             return os.environ.get(KEY_VARIABLE) or None
         key = self.api_key_file.read_text(encoding="utf-8").strip()

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from trueformer.cli import main
-from trueformer.commands.serve import KEY_VARIABLE
+from trueformer.commands.serve import KEY_VARIABLE, Serve
 from trueformer.config import to_dict
 from trueformer.training.checkpoints import save_checkpoint
 
@@ -64,8 +64,8 @@ def start(run_folder: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str
         process.communicate()
 
 
-def test_it_greets_with_a_command_that_works_and_stops_when_told(start):
-    process, url = start()
+def test_it_greets_with_a_command_that_works_warns_where_it_must_and_stops_when_told(start):
+    process, url = start("--host", "0.0.0.0")
     curl = process.stdout.readline().strip()
     assert curl.startswith(f"curl {url}/v1/chat/completions -d '")
     body = curl.split("-d '")[1].rstrip("'")
@@ -75,12 +75,17 @@ def test_it_greets_with_a_command_that_works_and_stops_when_told(start):
     assert httpx.get(url).text.startswith("<!doctype html>")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (0, "", "")
+    assert (process.returncode, out) == (0, "")
+    assert err.splitlines() == [
+        "trueformer: anyone who reaches this machine can use the model: set an API key"
+    ]
 
 
 def test_sigterm_lets_a_stream_finish_and_takes_nobody_new(start):
-    process, url = start()
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    process, url = start(**{KEY_VARIABLE: KEY})
+    assert "Authorization: Bearer KEY" in process.stdout.readline()
+    assert httpx.get(f"{url}/v1/models").status_code == 401
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0)
     wishes = {"model": "my.model", "prompt": "What", "max_tokens": 600, "temperature": 0}
     stream = client.completions.create(**wishes, stream=True)
     next(iter(stream))
@@ -92,30 +97,18 @@ def test_sigterm_lets_a_stream_finish_and_takes_nobody_new(start):
     chunks = list(stream)
     assert chunks[-1].choices[0].finish_reason == "length"
     assert len(chunks) > 100
-    _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (0, "")
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_a_key_comes_from_a_file_or_the_environment_and_is_never_shown(start, tmp_path):
+def test_the_key_is_that_of_the_file_or_else_of_the_environment(tmp_path, monkeypatch):
     (tmp_path / "key.txt").write_text(f"{KEY}\n")
-    for options, variables in (
-        (["--api-key-file", str(tmp_path / "key.txt")], {}),
-        ([], {KEY_VARIABLE: KEY}),
-    ):
-        process, url = start(*options, **variables)
-        assert "Authorization: Bearer KEY" in process.stdout.readline()
-        assert httpx.get(f"{url}/v1/models").status_code == 401
-        headers = {"Authorization": f"Bearer {KEY}"}
-        assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 200
-        process.terminate()
-        assert KEY not in "".join(process.communicate(timeout=20))
-
-
-def test_open_to_all_without_a_key_is_warned_of(start):
-    process, url = start("--host", "0.0.0.0")
-    assert httpx.get(f"{url}/health").status_code == 200
-    process.terminate()
-    assert "set an API key" in process.communicate(timeout=20)[1]
+    monkeypatch.setenv(KEY_VARIABLE, "another")
+    assert Serve(model="m", api_key_file=tmp_path / "key.txt").key() == KEY
+    assert Serve(model="m").key() == "another"
+    for unset in ("", None):
+        monkeypatch.setenv(KEY_VARIABLE, unset) if unset is not None else monkeypatch.delenv(KEY_VARIABLE)
+        assert Serve(model="m").key() is None
 
 
 def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
