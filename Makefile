@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all lint clean
+CHAT   := runs/calculator
+
+.PHONY: demo chat-demo test test-all lint clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +21,15 @@ $(VENV)/installed-dev: $(VENV)/installed
 demo: $(VENV)/installed
 	$(BIN)/trueformer train shakespeare --depth 4 --vocab-size 2048 --batch-size 8 --steps 600 --eval-every 150 \
 		--out runs/shakespeare --overwrite
+
+runs/shakespeare/checkpoints:
+	$(MAKE) demo
+
+$(CHAT)/checkpoints: | $(VENV)/installed runs/shakespeare/checkpoints
+	$(BIN)/trueformer finetune runs/shakespeare arithmetic --out $(CHAT) --overwrite
+
+chat-demo: $(CHAT)/checkpoints
+	$(BIN)/trueformer chat $(CHAT) --temperature 0
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

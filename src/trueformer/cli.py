@@ -14,6 +14,7 @@ from tyro.conf import subcommand
 from trueformer.commands.convert import Export, Import
 from trueformer.commands.data import Data
 from trueformer.commands.evaluate import Eval
+from trueformer.commands.finetune import Finetune
 from trueformer.commands.generate import Generate
 from trueformer.commands.info import Info
 from trueformer.commands.serve import Serve
@@ -22,6 +23,7 @@ from trueformer.commands.train import Train
 MISTAKE = 2
 Command = (
     Annotated[Train, subcommand("train")]
+    | Annotated[Finetune, subcommand("finetune")]
     | Annotated[Generate, subcommand("generate")]
     | Annotated[Serve, subcommand("serve")]
     | Annotated[Eval, subcommand("eval")]

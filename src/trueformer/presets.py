@@ -15,7 +15,7 @@ from trueformer.training.config import FinetuneConfig, LoopConfig, RunConfig
 
 HEAD_DIM = 64
 BASE_RATE, BASE_WIDTH = 0.01, 256  # measured: docs/log.md
-FINETUNE_RATE, LORA_RATE, FINETUNE_ROWS = 0.003, 0.002, 16  # measured: docs/log.md
+FINETUNE_RATE, LORA_RATE, FINETUNE_ROWS = 0.005, 0.002, 16  # measured: docs/log.md
 TOKENS_PER_PARAMETER = 20  # compute-optimal (Hoffmann et al. 2022, arXiv 2203.15556)
 MOST_PASSES = (
     8  # over the data; beyond about 4 each pass adds less (Muennighoff et al. 2023, arXiv 2305.16264)

@@ -17,7 +17,7 @@ from trueformer.models.size import (
     training_flops_per_token,
     training_memory,
 )
-from trueformer.nn import attention
+from trueformer.nn import attend
 from trueformer.nn.cache import KVCache
 
 
@@ -106,7 +106,7 @@ def test_cache_bytes_are_those_of_the_cache():
 )
 def test_activations_are_estimated_within_a_third(changes, autocast, monkeypatch):
     # Chunked products on a CPU keep attention weights as well, which fused kernels on any device do not.
-    monkeypatch.setattr(attention, "suits_short", lambda q, k: False)
+    monkeypatch.setattr(attend, "suits_short", lambda q, k: False)
     model = DecoderLM(config(d_model=128, n_layers=6, max_len=64, **changes))
     kept = {}
     weights = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueformer.models.config import DecoderConfig
-from trueformer.nn.attention import Attention, attend
+from trueformer.nn.attend import attend
+from trueformer.nn.attention import Attention
 from trueformer.nn.masks import attention_mask
 from trueformer.nn.plain import plain_attention
 

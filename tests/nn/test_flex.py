@@ -6,7 +6,7 @@ import torch
 from trueformer.models.config import DecoderConfig
 from trueformer.models.decoder import DecoderLM
 from trueformer.nn import flex
-from trueformer.nn.attention import attend
+from trueformer.nn.attend import attend
 from trueformer.nn.flex import block_mask, suits_flex
 from trueformer.nn.masks import attention_mask
 

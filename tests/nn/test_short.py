@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueformer.nn import attention, dropout
-from trueformer.nn.attention import attend
+from trueformer.nn import attend as attend_module
+from trueformer.nn import dropout
+from trueformer.nn.attend import attend
 from trueformer.nn.masks import attention_mask
 from trueformer.nn.plain import plain_attention
 from trueformer.nn.short import CHUNK, LONGEST, short_attention, suits_short
@@ -67,7 +68,7 @@ def test_training_in_bf16_is_as_near_to_float32_as_the_fused_kernel(window, monk
 
     rounded = [x.detach().bfloat16().requires_grad_() for x in exact]
     expected, short = run(exact), run(rounded)
-    monkeypatch.setattr(attention, "suits_short", lambda q, k: False)
+    monkeypatch.setattr(attend_module, "suits_short", lambda q, k: False)
     fused = run(rounded)
     for true, ours, theirs in zip(expected, short, fused, strict=True):
         errors = [(x.float() - true).square().mean().sqrt().item() for x in (ours, theirs)]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from trueformer.commands.show import table
+from trueformer.commands.show import show_conversation, table
 from trueformer.commands.train import DataOptions
 from trueformer.data.config import DataConfig
 
@@ -49,9 +49,12 @@ class Prepare:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Show:
-    """Print the first documents, a bar between tokens.
+    """Print the first documents, a bar between tokens; of conversations, trained tokens are coloured.
 
-    Try: trueformer data show shakespeare --count 2
+    Try:
+      trueformer data show shakespeare --count 2
+      trueformer data show arithmetic --model runs/calculator
+      trueformer data show chats.jsonl --model smollm2
     """
 
     source: Source = "shakespeare"
@@ -61,9 +64,29 @@ class Show:
     """Documents."""
     longest: int = 200
     """Tokens of each at most."""
+    model: str = ""
+    """Show conversations (a task, or a JSONL file) as this model is taught them."""
 
     def run(self) -> int:
         """Prepare, then print; returns the exit code."""
+        if self.model:
+            return self._conversations()
+        return self._documents()
+
+    def _conversations(self) -> int:
+        from rich.console import Console
+
+        from trueformer.data.chats.sources import gather
+        from trueformer.load import load_model
+        from trueformer.training.finetune import taught_format
+
+        conversations = gather([self.source])
+        chat = taught_format(load_model(self.model), self.model, conversations)
+        for conversation in conversations[: self.count]:
+            show_conversation(Console(), chat, conversation, longest=self.longest)
+        return 0
+
+    def _documents(self) -> int:
         from rich.console import Console
 
         from trueformer.data.describe import first_documents

@@ -8,6 +8,10 @@ from trueformer.models.size import count_parameters, training_flops_per_token, t
 from trueformer.training.config import RunConfig
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trueformer.tokenization.chat_format import MarkedFormat
+    from trueformer.tokenization.conversations import Conversation
     from trueformer.training.run import RunResult
 
 
@@ -100,3 +104,19 @@ def show_result(result: "RunResult") -> None:
             f"({result.evaluation.nats_per_token:.4f} nats a token)"
         )
     print(f"{result.reason} at step {result.step}; the run is in {result.folder} (loss figure: loss.png)")
+
+
+def show_conversation(
+    console: "Console", chat: "MarkedFormat", conversation: "Conversation", *, longest: int
+) -> None:
+    """Print a conversation token by token: those to be learned green and underlined, the others dim."""
+    from rich.text import Text
+
+    ids, trained, _ = chat.render(conversation)
+    shown = Text()
+    for i, (token, learned) in enumerate(zip(ids[:longest], trained, strict=False)):
+        piece = chat.tokenizer.decode([token], skip_special=False).replace("\n", "↵\n")
+        shown.append("│" if i else "", style="dim")
+        shown.append(piece, style="bold green underline" if learned else "dim")
+    console.rule(f"{len(ids)} tokens, {sum(trained)} to learn", align="left")
+    console.print(shown)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from trueformer.models.checks import check_inputs
 from trueformer.models.config import DecoderConfig
 from trueformer.nn import flex
-from trueformer.nn.attention import Attention, Cache, Mask
+from trueformer.nn.attend import Mask
+from trueformer.nn.attention import Attention, Cache
 from trueformer.nn.blocks import Block, make_norm
 from trueformer.nn.dropout import dropout
 from trueformer.nn.embeddings import SinusoidalPositions

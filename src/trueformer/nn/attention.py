@@ -1,113 +1,24 @@
 """Causal self-attention: multi-head, grouped-query or multi-query; QK-norm, rotary positions, sinks, a cache.
 
-The fast path is `scaled_dot_product_attention`; `backend="plain"` runs the written-out twin. Which keys may
-be seen is decided once a forward pass by the model, in `nn/masks.py`, not here. Leaves out cross-attention.
+Which keys may be seen is decided once a forward pass by the model, in `nn/masks.py`, not here. Leaves out
+cross-attention.
 
-Shapes: B batch, T query length, S key length, D d_model, N query heads, K key/value heads, G = N / K, H
-head_dim.
+Shapes: B batch, T query length, D d_model, N query heads, K key/value heads, H head_dim.
 """
 
-from typing import Any
-
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask
 
 from trueformer.models.config import DecoderConfig
+from trueformer.nn.attend import Mask, attend
 from trueformer.nn.cache import KVCache
-from trueformer.nn.flex import flex_attend
 from trueformer.nn.norms import RMSNorm
-from trueformer.nn.plain import Backend, plain_attention
+from trueformer.nn.plain import Backend
 from trueformer.nn.rotary import Rotation, apply_rotary
-from trueformer.nn.short import short_attention, suits_short
-from trueformer.nn.slots import Ragged, SlotCache
+from trueformer.nn.slots import SlotCache
 
-# True where a query may see a key (B or 1, T, S), or the same in blocks, or by slots of a cache.
-Mask = Bool[Tensor, "#B T S"] | BlockMask | Ragged
 Cache = KVCache | SlotCache
-
-
-def attend(
-    q_BTNH: Float[Tensor, "B T N H"],
-    k_BSKH: Float[Tensor, "_ S K H"],
-    v_BSKH: Float[Tensor, "_ S K H"],
-    mask: Mask | None,
-    *,
-    scale: float,
-    sinks_N: Float[Tensor, "N"] | None = None,
-    dropout: float = 0.0,
-    backend: Backend = "fast",
-) -> Float[Tensor, "B T N H"]:
-    """softmax(q·k · scale) v over the allowed keys. No mask: causal if T == S, every key if T == 1."""
-    if isinstance(mask, Ragged):
-        return _attend_by_slot(q_BTNH, k_BSKH, v_BSKH, mask, scale=scale, sinks_N=sinks_N, backend=backend)
-    T, S = q_BTNH.shape[1], k_BSKH.shape[1]
-    assert mask is not None or T in (1, S), "causality without a mask needs equal lengths or one query"
-    if isinstance(mask, BlockMask):
-        assert backend == "fast"
-        assert dropout == 0
-        return flex_attend(q_BTNH, k_BSKH, v_BSKH, mask, scale=scale, sinks_N=sinks_N)
-    if backend == "plain":
-        return plain_attention(q_BTNH, k_BSKH, v_BSKH, mask, scale=scale, sinks_N=sinks_N, dropout=dropout)
-    q, k, v = (x.transpose(1, 2) for x in (q_BTNH, k_BSKH, v_BSKH))
-    if sinks_N is not None:
-        if mask is None:
-            mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)[None]
-        q, k, v, mask = _with_sink_key(q, k, v, mask, sinks_N / scale)
-    return _fused(q, k, v, mask, scale, dropout)[..., : q_BTNH.shape[-1]].transpose(1, 2)
-
-
-def _attend_by_slot(
-    q_1TNH: Tensor, k_BSKH: Tensor, v_BSKH: Tensor, ragged: Ragged, **options: Any
-) -> Float[Tensor, "1 T N H"]:
-    """The same for tokens of several slots one behind the other, each over its own slot's keys alone."""
-    parts = []
-    for span, mask in zip(ragged.spans, ragged.masks, strict=True):
-        k_1SKH, v_1SKH = (x[span.slot, : span.n_keys][None] for x in (k_BSKH, v_BSKH))
-        parts.append(attend(q_1TNH[:, span.begin : span.end], k_1SKH, v_1SKH, mask, **options))
-    return torch.cat(parts, dim=1)
-
-
-def _fused(
-    q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, allowed_BTS: Tensor | None, scale: float, dropout: float
-) -> Tensor:
-    B, N, T, H = q_BNTH.shape
-    K = k_BKSH.shape[1]
-    if suits_short(q_BNTH, k_BKSH):
-        return short_attention(q_BNTH, k_BKSH, v_BKSH, allowed_BTS, scale=scale, dropout=dropout)
-    if T == 1:
-        # The heads of a group read the same keys, so they can be rows of one query: each key is read once. In
-        # bfloat16 on a CPU this decodes 4 times as fast as enable_gqa at 9 heads for 3.
-        q_BNTH = q_BNTH.reshape(B, K, N // K, H)
-    y = F.scaled_dot_product_attention(
-        q_BNTH,
-        k_BKSH,
-        v_BKSH,
-        attn_mask=None if allowed_BTS is None else allowed_BTS[:, None],
-        dropout_p=dropout,
-        is_causal=allowed_BTS is None and T > 1,
-        scale=scale,
-        enable_gqa=T > 1 and N != K,
-    )
-    return y.reshape(B, N, T, H)
-
-
-def _with_sink_key(
-    q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, allowed_BTS: Tensor, sinks_N: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Add a channel and a key of value zero so that q·(that key) is the head's sink; other scores stay.
-
-    The fused kernels know no sinks; this gives them one without an additive mask of N times the size.
-    """
-    B, N, T, _ = q_BNTH.shape
-    sink_BNT1 = sinks_N.to(q_BNTH.dtype).view(1, N, 1, 1).expand(B, N, T, 1)
-    q = torch.cat([q_BNTH, sink_BNT1], dim=-1)
-    k = F.pad(k_BKSH, (0, 1, 0, 1))
-    k[..., -1, -1] = 1
-    allowed_BTS = F.pad(allowed_BTS, (0, 1), value=True)
-    return q, k, F.pad(v_BKSH, (0, 1, 0, 1)), allowed_BTS
 
 
 class Attention(nn.Module):
@@ -147,15 +58,14 @@ class Attention(nn.Module):
         if rotation is not None:
             q_BTNH = apply_rotary(q_BTNH, rotation, self.rope_layout, self.backend)
             k_BTKH = apply_rotary(k_BTKH, rotation, self.rope_layout, self.backend)
-        k_BSKH, v_BSKH = (k_BTKH, v_BTKH) if cache is None else cache.write(self.layer, k_BTKH, v_BTKH)
-        y_BTNH = attend(
-            q_BTNH,
-            k_BSKH,
-            v_BSKH,
-            mask,
-            scale=self.head_dim**-0.5,
-            sinks_N=self.sinks,
-            dropout=self.dropout if self.training else 0.0,
-            backend=self.backend,
-        )
+        options = {
+            "scale": self.head_dim**-0.5,
+            "sinks_N": self.sinks,
+            "dropout": self.dropout if self.training else 0.0,
+            "backend": self.backend,
+        }
+        if cache is None:
+            y_BTNH = attend(q_BTNH, k_BTKH, v_BTKH, mask, **options)
+        else:
+            y_BTNH = cache.attend(self.layer, q_BTNH, k_BTKH, v_BTKH, mask, **options)
         return self.out(y_BTNH.reshape(B, T, self.n_heads * self.head_dim))

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trueformer.models.config import DecoderConfig
-from trueformer.nn.attention import Attention, Cache, Mask
+from trueformer.nn.attend import Mask
+from trueformer.nn.attention import Attention, Cache
 from trueformer.nn.dropout import dropout
 from trueformer.nn.feed_forward import FeedForward
 from trueformer.nn.norms import LayerNorm, RMSNorm

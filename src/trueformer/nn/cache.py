@@ -10,11 +10,14 @@ to, and the token in slot s has position s - start_B[b]. Leaves out paging and e
 Shapes: B batch, T new tokens, S slots, K key/value heads, H head_dim.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from trueformer.models.config import DecoderConfig
+from trueformer.nn.attend import Mask, attend
 from trueformer.nn.masks import attention_mask
 
 
@@ -89,6 +92,18 @@ class KVCache:
     def _plainly_causal(self, T: int) -> bool:
         """Whether the next T tokens see all slots shown but the ones after them, with no mask to say so."""
         return self.start_B is None and (self.length == 0 or T == 1)
+
+    def attend(
+        self,
+        layer: int,
+        q_BTNH: Float[Tensor, "B T N H"],
+        k_BTKH: Float[Tensor, "B T K H"],
+        v_BTKH: Float[Tensor, "B T K H"],
+        mask: Mask | None,
+        **options: Any,
+    ) -> Float[Tensor, "B T N H"]:
+        """Store the new tokens' keys and values, and let their queries attend to all; options of `attend`."""
+        return attend(q_BTNH, *self.write(layer, k_BTKH, v_BTKH), mask, **options)
 
     def write(
         self, layer: int, k_BTKH: Float[Tensor, "B T K H"], v_BTKH: Float[Tensor, "B T K H"]

@@ -8,17 +8,18 @@ attention does not depend on its neighbours.
 
 The memory is allocated once. Leaves out which sequence gets a slot (`inference/engine`).
 
-Shapes: N new tokens of all slots, S slot length, K key/value heads, H head_dim.
+Shapes: N new tokens of all slots, S slot length, Q query heads, K key/value heads, H head_dim.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from trueformer.models.config import DecoderConfig
+from trueformer.nn.attend import Mask, attend
 
 
 class Span(NamedTuple):
@@ -33,13 +34,6 @@ class Span(NamedTuple):
     def n_keys(self) -> int:
         """How many tokens the slot holds after them."""
         return self.before + self.end - self.begin
-
-
-class Ragged(NamedTuple):
-    """In place of a mask: the spans, and what queries of each may see in its slot; None: as in `attend`."""
-
-    spans: list[Span]
-    masks: list[Tensor | None]
 
 
 class SlotCache:
@@ -102,6 +96,7 @@ class SlotCache:
         device = self.keys[0].device
         slots = [span.slot for span in self._spans for _ in range(span.begin, span.end)]
         positions = [place for span in self._spans for place in range(span.before, span.n_keys)]
+        self._masks = [_span_mask(span, self.window, device) for span in self._spans]
         self._slot_N = torch.tensor(slots, device=device)
         self._position_N = torch.tensor(positions, device=device)
 
@@ -117,18 +112,27 @@ class SlotCache:
         """The positions of the planned tokens, each within its own sequence."""
         return self._position_N
 
-    def mask(self, T: int, window: int | None) -> Ragged:
-        """What each planned token may see: its slot's tokens up to itself, within the window."""
-        return Ragged(self._spans, [_span_mask(span, window, self.keys[0].device) for span in self._spans])
+    def mask(self, T: int, window: int | None) -> None:
+        """None: the plan says what each token may see."""
 
-    def write(
-        self, layer: int, k_1NKH: Float[Tensor, "1 N K H"], v_1NKH: Float[Tensor, "1 N K H"]
-    ) -> tuple[Float[Tensor, "slots S K H"], Float[Tensor, "slots S K H"]]:
-        """Store the planned tokens' keys and values; return those of all slots. Does not advance."""
-        where = (self._slot_N, self._position_N)
-        self.keys[layer].index_put_(where, k_1NKH[0])
-        self.values[layer].index_put_(where, v_1NKH[0])
-        return self.keys[layer], self.values[layer]
+    def attend(
+        self,
+        layer: int,
+        q_1NQH: Float[Tensor, "1 N Q H"],
+        k_1NKH: Float[Tensor, "1 N K H"],
+        v_1NKH: Float[Tensor, "1 N K H"],
+        mask: Mask | None,
+        **options: Any,
+    ) -> Float[Tensor, "1 N Q H"]:
+        """Store the planned tokens' keys and values; each attends to its own slot's up to itself."""
+        keys, values, where = self.keys[layer], self.values[layer], (self._slot_N, self._position_N)
+        keys.index_put_(where, k_1NKH[0])
+        values.index_put_(where, v_1NKH[0])
+        parts = []
+        for span, allowed in zip(self._spans, self._masks, strict=True):
+            k_1SKH, v_1SKH = keys[span.slot, : span.n_keys][None], values[span.slot, : span.n_keys][None]
+            parts.append(attend(q_1NQH[:, span.begin : span.end], k_1SKH, v_1SKH, allowed, **options))
+        return torch.cat(parts, dim=1)
 
     def advance(self, T: int) -> None:
         """Count the planned tokens, after all layers have written theirs."""
@@ -150,7 +154,7 @@ class SlotCache:
 
 
 def _span_mask(span: Span, window: int | None, device: torch.device) -> Bool[Tensor, "1 T S"] | None:
-    """None where kernels need no mask: a whole text read at once, or one token after all others."""
+    """What a span's queries may see in its slot; None: a whole text at once, or one token after all."""
     T, S = span.end - span.begin, span.n_keys
     if (window is None or window >= S) and (T in (1, S)):
         return None

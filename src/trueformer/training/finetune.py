@@ -1,6 +1,7 @@
 """Fine-tuning: a base model taught to converse, whole or by low-rank adapters.
 
-    start = start_from("runs/shakespeare", ChatConfig(sources=("arithmetic",)))
+    base = "runs/shakespeare"
+    start = start_from(load_model(base), base, ChatConfig(sources=("arithmetic",)))
     config = finetune_run(start.model.config, start.config, base=start.base, rows=start.rows)
     result = finetune(config, start, Path("runs/calculator"))
 
@@ -18,7 +19,6 @@ import torch
 from trueformer.data.chat_rows import ChatSet
 from trueformer.data.chats.sources import gather, hold_out
 from trueformer.data.config import ChatConfig
-from trueformer.load import load_model
 from trueformer.models.decoder import DecoderLM
 from trueformer.models.loaded import LoadedModel
 from trueformer.models.resize import with_new_tokens
@@ -55,23 +55,32 @@ class Start:
     first_prompt: Conversation  # the beginning of a held-out conversation
     new_tokens: int  # special tokens the base did not have
 
+    def loaded(self) -> LoadedModel:
+        """The model as it is, to be asked something."""
+        return LoadedModel(
+            model=self.model.eval(),
+            tokenizer=self.data.tokenizer,
+            config=self.model.config,
+            source=self.base,
+            chat_template=self.data.chat_template,
+        )
+
     @property
     def rows(self) -> int:
         """Packed rows an epoch has."""
         return len(self.data.train.rows(range(len(self.data.train.lengths))))
 
 
-def start_from(base: str, config: ChatConfig, *, seed: int = 1337) -> Start:
-    """Load the base, read the conversations, and give the base the special tokens they need.
+def start_from(loaded: LoadedModel, base: str, config: ChatConfig, *, seed: int = 1337) -> Start:
+    """Read the conversations, and give the base, which goes by the name `base`, the special tokens they need.
 
     Raises:
-        ValueError: no such base, one without tokenizer or with a chat format that is not known token for
-            token; conversations that cannot be read or hold nothing to learn.
+        ValueError: a base without tokenizer, or with a chat format that is not known token for token;
+            conversations that cannot be read or hold nothing to learn.
         OSError: a file cannot be read.
     """
-    loaded = load_model(base)
     train, held_out = hold_out(gather(config.sources, skip_bad=config.skip_bad), config.val_fraction)
-    chat = _format_for(loaded, base, tools=_use_tools([*train, *held_out]))
+    chat = taught_format(loaded, base, [*train, *held_out])
     old = loaded.tokenizer
     assert old is not None
     new_ids = sorted(set(chat.tokenizer.special_ids.values()) - set(old.special_ids.values()))
@@ -152,7 +161,12 @@ def _beginning(start: Start) -> Callable[[FinetuneConfig, World], Beginning]:
     return begin
 
 
-def _format_for(loaded: LoadedModel, base: str, *, tools: bool) -> MarkedFormat:
+def taught_format(loaded: LoadedModel, base: str, conversations: Sequence[Conversation]) -> MarkedFormat:
+    """The format a base is taught these in: its own, or ours; with tokens for tools if they use any.
+
+    Raises:
+        ValueError: the base has no tokenizer, or a chat format that is not known token for token.
+    """
     if loaded.tokenizer is None:
         raise ValueError(f"{base} has no tokenizer, so it cannot learn to converse: add a tokenizer.json")
     chat = chat_format(loaded.tokenizer, loaded.chat_template)
@@ -162,12 +176,9 @@ def _format_for(loaded: LoadedModel, base: str, *, tools: bool) -> MarkedFormat:
             "expected a base without one, or with ChatML; fine-tune the base it was made from"
         )
     layout = OURS if chat is None else chat.layout
-    names = [*layout.tokens, *(TOOL_TOKENS if tools or chat is None else ())]
-    return MarkedFormat(loaded.tokenizer.extended(names), layout)
-
-
-def _use_tools(conversations: Sequence[Conversation]) -> bool:
-    return any(isinstance(part, ToolCall) for c in conversations for m in c.messages for part in m.parts)
+    parts = (part for c in conversations for m in c.messages for part in m.parts)
+    tools = chat is None or any(isinstance(part, ToolCall) for part in parts)
+    return MarkedFormat(loaded.tokenizer.extended([*layout.tokens, *(TOOL_TOKENS if tools else ())]), layout)
 
 
 def _prompt_of(conversations: Sequence[Conversation]) -> Conversation:

@@ -53,7 +53,8 @@ function toolCard(call, next) {
 /** Tokens, speed, time to the first token, and why the reply ended where that was not by itself. */
 function usage({ tokens, seconds, first, reason }) {
   const reasons = { length: "cut at the most tokens", stopped: "stopped", broken: "broken off" };
-  const speed = tokens > 1 && seconds > first ? (tokens - 1) / (seconds - first) : 0;
+  // Tokens that all came in one piece have no speed that could be seen from here.
+  const speed = tokens > 1 && seconds - first > 0.02 ? (tokens - 1) / (seconds - first) : 0;
   return [
     tokens ? `${tokens.toLocaleString("en")} token${tokens === 1 ? "" : "s"}` : "",
     speed ? `${speed.toFixed(speed < 10 ? 1 : 0)} tokens/s` : "",
