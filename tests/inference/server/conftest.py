@@ -122,7 +122,7 @@ def endless(chat: MarkedFormat) -> LoadedModel:
 @pytest.fixture(scope="session")
 def server(endless: LoadedModel) -> Iterator[Serving]:
     """Four slots, a random model that knows of tools, and no key."""
-    config = ServiceConfig(n_slots=4, slot_len=4096)
+    config = ServiceConfig(n_slots=4, slot_len=8192)
     with serving(endless, config, ServerConfig(max_body=100_000)) as running:
         yield running
 

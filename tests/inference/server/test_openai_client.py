@@ -23,7 +23,7 @@ def test_the_model_is_listed_and_found_by_its_name(server):
     (model,) = server.client.models.list().data
     assert (model.id, model.object, model.owned_by) == (server.name, "model", "trueformer")
     extra = model.model_extra
-    assert (extra["context_length"], extra["chat"], extra["tools"]) == (4096, True, ["calculator", "strings"])
+    assert (extra["context_length"], extra["chat"], extra["tools"]) == (8192, True, ["calculator", "strings"])
     assert server.client.models.retrieve(server.name).id == server.name
 
 
@@ -142,7 +142,7 @@ def test_logprobs_of_a_completion_are_lists_side_by_side(server):
 
 
 def test_the_context_ends_a_text_as_length_does(server):
-    prompt = [1] * 4090
+    prompt = [1] * 8186
     choice = complete(server, prompt=prompt, max_tokens=6).choices[0]
     assert choice.finish_reason == "length"
 
@@ -153,7 +153,7 @@ def test_the_context_ends_a_text_as_length_does(server):
         ({"temperature": -1}, openai.BadRequestError, "expected 0 (greedy) or more"),
         ({"top_p": 0}, openai.BadRequestError, "expected above 0 and at most 1"),
         ({"top_p": 1.5}, openai.BadRequestError, "expected above 0 and at most 1"),
-        ({"max_tokens": 5000}, openai.BadRequestError, "send a smaller max_tokens"),
+        ({"max_tokens": 9000}, openai.BadRequestError, "send a smaller max_tokens"),
         ({"messages": []}, openai.BadRequestError, "at least one message"),
         ({"model": "other"}, openai.NotFoundError, "expected 'tiny'"),
     ],
