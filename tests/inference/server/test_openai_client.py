@@ -6,6 +6,9 @@ import json
 import openai
 import pytest
 
+from trueformer.inference.engine.request import Token
+from trueformer.inference.server.logprobs import ChatLogprobs, TextLogprobs
+
 HELLO = [{"role": "user", "content": "Hello"}]
 SAID = {"messages": HELLO, "max_tokens": 12, "temperature": 0}
 
@@ -139,6 +142,22 @@ def test_logprobs_of_a_completion_are_lists_side_by_side(server):
         assert logprobs.token_logprobs[i] == max(logprobs.top_logprobs[i].values())
         if not token.startswith("bytes:") and i < 11 and not logprobs.tokens[i - 1].startswith("bytes:"):
             assert choice.text[logprobs.text_offset[i] :].startswith(token)
+
+
+def test_offsets_and_bytes_of_tokens_hold_where_characters_are_cut(chat):
+    text = "It is what 42 é is"
+    ids = chat.tokenizer.encode(text)
+    tokens = [Token(i, logprob=-1.0, top=((i, -1.0), (ids[0], float("-inf")))) for i in ids]
+    told = TextLogprobs(chat.tokenizer).of(tokens)
+    before = [chat.tokenizer.decode(ids[:i]).rstrip("\ufffd") for i in range(len(ids))]
+    assert told["text_offset"] == [len(words) for words in before]
+    assert max(map(len, told["tokens"])) > 1
+    assert [name for name in told["tokens"] if name.startswith("bytes:")] == ["bytes:\\xc3", "bytes:\\xa9"]
+    content = ChatLogprobs(chat.tokenizer).of(tokens)["content"]
+    assert bytes(byte for token in content for byte in token["bytes"]).decode() == text
+    assert content[1]["top_logprobs"][1]["logprob"] == -9999.0, "JSON has no infinity"
+    strange = ChatLogprobs(chat.tokenizer).of([Token(chat.tokenizer.vocab_size, logprob=-1.0)])
+    assert strange["content"][0]["bytes"] == [], "a row of the model that is no token"
 
 
 def test_the_context_ends_a_text_as_length_does(server):

@@ -3,7 +3,6 @@
 Leaves out what is wrong when: whoever notices raises `ApiError`.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,16 +43,7 @@ class ApiError(Exception):
     @property
     def response(self) -> JSONResponse:
         """The answer."""
-        # Half of a surrogate pair, quoted from a request, has no bytes: sent as an escape it needs none.
-        return AsciiJSON(self.body, status_code=self.status, headers=self.headers)
-
-
-class AsciiJSON(JSONResponse):
-    """JSON in ASCII, whatever text it holds."""
-
-    def render(self, content: Any) -> bytes:
-        """The body."""
-        return json.dumps(content, allow_nan=False).encode("ascii")
+        return JSONResponse(self.body, status_code=self.status, headers=self.headers)
 
 
 def from_validation(error: ValidationError) -> ApiError:
