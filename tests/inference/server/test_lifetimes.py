@@ -94,9 +94,11 @@ def test_more_than_may_wait_are_told_to_come_again(serve):
             raw.close()
         assert eventually(lambda: server.service.engine.idle)
         # Of several choices none is left behind where not all find room.
+        before = server.metrics()["trueformer_cancelled_total"]
         with pytest.raises(openai.RateLimitError):
             server.client.completions.create(**LONG, n=5)
         assert eventually(lambda: server.service.engine.idle, seconds=1.0)
+        assert server.metrics()["trueformer_cancelled_total"] == before, "what was refused never began"
         assert server.client.completions.create(**LONG | {"max_tokens": 1}).usage.completion_tokens == 1
 
 

@@ -43,7 +43,7 @@ class Generation:
             for i, request in enumerate(asked.requests):
                 service.thread.start(request, self._teller(i, loop))
         except (ValueError, RuntimeError, QueueFull) as error:
-            self.close()
+            self._cancel()
             raise _refusal(error) from error
         metrics.prompt_tokens += asked.prompt_tokens
 
@@ -93,13 +93,16 @@ class Generation:
             if self.replies[index].stopped:  # the engine knows nothing of stop strings
                 self._service.thread.cancel(self._requests[index])
 
+    def _cancel(self) -> None:
+        for index in self._left:
+            self._service.thread.cancel(self._requests[index])
+
     def close(self) -> None:
         """End what still runs, and count; once."""
         if self._closed:
             return
         self._closed = True
-        for index in self._left:
-            self._service.thread.cancel(self._requests[index])
+        self._cancel()
         self._metrics.cancelled += len(self._left)
         self._metrics.completion_tokens += self.completion_tokens
 
