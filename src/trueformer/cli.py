@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import subcommand
 
+from trueformer.commands.chat import Chat
 from trueformer.commands.convert import Export, Import
 from trueformer.commands.data import Data
 from trueformer.commands.evaluate import Eval
@@ -25,6 +26,7 @@ Command = (
     Annotated[Train, subcommand("train")]
     | Annotated[Finetune, subcommand("finetune")]
     | Annotated[Generate, subcommand("generate")]
+    | Annotated[Chat, subcommand("chat")]
     | Annotated[Serve, subcommand("serve")]
     | Annotated[Eval, subcommand("eval")]
     | Annotated[Data, subcommand("data")]

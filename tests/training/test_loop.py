@@ -16,6 +16,7 @@ from trueformer.training.callbacks.protocol import Callback
 from trueformer.training.checkpoints import latest_checkpoint
 from trueformer.training.data import TextData
 from trueformer.training.diagnosis import TrainingDiverged
+from trueformer.training.distributed import World
 from trueformer.training.folders import checkpoint_folders
 from trueformer.training.loop import Trainer
 from trueformer.training.run import build_model

@@ -69,7 +69,7 @@ class CompiledDecoder(Steps):
             return last_logits(model, ids_B1, cache)
 
         self._decode = torch.compile(
-            _distinct(decode),
+            distinct(decode),
             fullgraph=True,
             dynamic=False,
             # Checking each step that no module changed takes a tenth of it; see the snapshot above.
@@ -123,8 +123,8 @@ class CompiledDecoder(Steps):
         return self._filled == self.max_len
 
 
-def _distinct(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same function under a code object of its own.
+def distinct(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same function under a code object of its own, to be compiled apart from others.
 
     Dynamo keeps compiled code by code object and tells entries apart by guards. Without guards, two decoders
     that share one would run each other's model.

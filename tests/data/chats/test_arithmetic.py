@@ -49,10 +49,23 @@ def worked_out(expression: str) -> Fraction:
     return number
 
 
+def exchanges(conversations) -> list[tuple]:
+    """Every question with its answer."""
+    return [
+        (asked, reply)
+        for conversation in conversations
+        for asked, reply in zip(conversation.messages[::2], conversation.messages[1::2], strict=True)
+    ]
+
+
+def test_conversations_have_one_to_three_problems() -> None:
+    lengths = [len(conversation.messages) for conversation in Arithmetic(size=1000).train()]
+    assert set(lengths) == {2, 4, 6}
+
+
 def test_every_result_is_right_and_the_last_number_said() -> None:
     task = Arithmetic(size=3000)
-    for conversation in task.train():
-        asked, reply = conversation.messages
+    for asked, reply in exchanges(task.train()):
         call, result, said = reply.parts
         assert isinstance(call, ToolCall)
         assert isinstance(result, ToolResult)
@@ -82,7 +95,7 @@ def test_what_is_asked_is_never_trained_on_in_whatever_words() -> None:
     asked = {problem.expression for problem in made if problem.text in questions}
     assert len(asked) > 850
     for seed in (0, 7):
-        trained = [conversation.messages for conversation in Arithmetic(size=5000, seed=seed).train()]
+        trained = exchanges(Arithmetic(size=5000, seed=seed).train())
         assert not questions & {question.text for question, _ in trained}
         assert not asked & {
             call.input for _, reply in trained for call in reply.parts if call == reply.parts[0]

@@ -242,6 +242,30 @@ def test_without_tools_a_call_ends_the_answer(tool_model, chat, asked):
     assert [event.part for event in events if event.part] == [ToolCall("calculator", "6*7")]
 
 
+@pytest.mark.parametrize(
+    ("written", "parts"),
+    [
+        ("a\tb c", [ToolCall("a", "b c")]),
+        ("\x1cb", []),
+        ("", []),
+        ("calculator", [ToolCall("calculator", "")]),
+        ("nothing here", [ToolCall("nothing", "here")]),
+    ],
+)
+def test_a_call_however_written_leaves_the_engine_whole(tool_model, chat, written, parts):
+    """What a model writes between the marks of a call is anybody's guess."""
+    tools = Tools(tokenizer=chat.tokenizer, marks=chat.tools, box=None)
+    engine = Engine(tool_model, n_slots=1, slot_len=128, tools=tools)
+    request = Request(prompt=[1], max_new_tokens=100, tools=True)
+    engine.submit(request)
+    engine.step()
+    [running] = engine._running
+    logits_V = torch.zeros(chat.tokenizer.vocab_size)
+    ids = [chat.tools.call_start, *chat.tokenizer.encode(written), chat.tools.call_end]
+    events = [event for token in ids for event in engine._accept(running, token, logits_V)]
+    assert [event.part for event in events if event.part] == parts
+
+
 def test_the_model_never_writes_the_marks_of_a_result(tool_model, chat):
     """After a call, all that training showed is a result; the model itself must write something else."""
     tools = Tools(tokenizer=chat.tokenizer, marks=chat.tools, box=None)

@@ -59,7 +59,9 @@ def test_a_client_that_goes_away_while_it_waits_leaves_the_queue(serve):
 def test_a_client_that_goes_away_from_several_choices_frees_all_their_slots(server):
     with httpx.stream("POST", server.url + TEXT, json={**LONG, "n": 3, "stream": True}) as answer:
         next(answer.iter_lines())
-        assert eventually(lambda: server.service.engine.n_running == 3)
+        assert eventually(lambda: server.service.engine.n_running == 3), (
+            server.service.engine._running, server.service.engine._queue, server.metrics()
+        )
     assert eventually(lambda: server.service.engine.idle, seconds=1.0)
 
 

@@ -13,7 +13,7 @@ asked, never both, in whatever words. Leaves out negative results and fractions 
 import ast
 import operator
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -21,9 +21,10 @@ from typing import ClassVar
 
 from trueformer.data.chats.grading import last_number, plain
 from trueformer.data.chats.task import Question, is_held_out
-from trueformer.tokenization.conversations import Conversation, ToolCall, ToolResult, assistant, user
+from trueformer.tokenization.conversations import Conversation, Message, ToolCall, ToolResult, assistant, user
 
 HELD_OUT_ONE_IN = 10
+EXCHANGES = (1, 1, 2, 3)  # in a conversation, each as likely: it is the last question that counts
 CALCULATOR = "calculator"
 NAMES = ("Anne", "John", "Mary", "Peter", "Kate", "Henry", "Helen", "Robin", "Julia", "Tom", "Alice", "Hugh")
 THINGS = ("rings", "swords", "letters", "flowers", "books", "crowns", "ships", "coins", "birds", "apples")
@@ -91,7 +92,7 @@ class Arithmetic:
         ValueError: a negative number of either.
     """
 
-    size: int = 20_000
+    size: int = 12_000
     questions: int = 500
     seed: int = 0
     name: ClassVar[str] = "arithmetic"
@@ -104,8 +105,9 @@ class Arithmetic:
             )
 
     def train(self) -> list[Conversation]:
-        """Problems with the calculator's answer."""
-        return [answered(problem) for problem in islice(self._problems(held_out=False), self.size)]
+        """Conversations of one to three problems, each with the calculator's answer."""
+        made, rng = self._problems(held_out=False), random.Random(self.seed)
+        return [answered(islice(made, rng.choice(EXCHANGES))) for _ in range(self.size)]
 
     def held_out(self) -> list[Question]:
         """Problems whose expressions are not trained on."""
@@ -123,10 +125,13 @@ class Arithmetic:
         return (p for p in made if is_held_out(p.expression, one_in=HELD_OUT_ONE_IN) == held_out)
 
 
-def answered(problem: Problem) -> Conversation:
-    """The problem and the assistant's whole answer."""
-    call, result = ToolCall(CALCULATOR, problem.expression), ToolResult(problem.result)
-    return Conversation.of(user(problem.text), assistant(call, result, f"The answer is {problem.result}."))
+def answered(problems: Iterable[Problem]) -> Conversation:
+    """The problems one after the other, each with the assistant's whole answer."""
+    messages: list[Message] = []
+    for problem in problems:
+        call, result = ToolCall(CALCULATOR, problem.expression), ToolResult(problem.result)
+        messages += [user(problem.text), assistant(call, result, f"The answer is {problem.result}.")]
+    return Conversation(tuple(messages))
 
 
 def problems(seed: int) -> Iterator[Problem]:

@@ -102,7 +102,7 @@ def _identity(argument: str) -> Task:
 
 
 TASKS: dict[str, Entry] = {
-    "arithmetic": Entry(Arithmetic.about, "[:SIZE]", lambda text: Arithmetic(size=_size(text, 20_000))),
+    "arithmetic": Entry(Arithmetic.about, "[:SIZE]", lambda text: Arithmetic(size=_size(text, 12_000))),
     "gsm8k": Entry(GSM8K.about, ":FOLDER", lambda text: GSM8K(folder=Path(text).expanduser())),
     "chatterbot": Entry(Chatterbot.about, "", lambda _: Chatterbot()),
     "spelling": Entry(Spelling.about, "[:SIZE]", lambda text: Spelling(size=_size(text, 10_000))),

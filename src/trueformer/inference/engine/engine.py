@@ -16,6 +16,7 @@ these marks itself.
 One thread calls it (`thread.py` lets others in). Leaves out text and stop strings (`inference/reply.py`).
 """
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -25,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trueformer.inference.engine.compiled import CompiledStep
 from trueformer.inference.engine.lookup import guess
 from trueformer.inference.engine.pool import SlotPool
 from trueformer.inference.engine.request import Event, Reason, Request, Token
@@ -70,6 +72,7 @@ class Engine:
     """Requests under way over a fixed number of slots.
 
     `look_up`: how many tokens are guessed a step where the likeliest is always taken (0: none).
+    `compile_step`: passes that bring one token to each are compiled, here and now.
 
     Raises:
         ValueError: a model in training mode, or sizes that do not fit it.
@@ -84,15 +87,20 @@ class Engine:
         tools: Tools | None = None,
         look_up: int = 0,
         max_queue: int = 10_000,
+        compile_step: bool = False,
     ) -> None:
         if model.training:
             raise ValueError("the model is in training mode, where dropout acts: call model.eval() first")
         weight = model.embedding.weight
         with torch.inference_mode():
-            self.cache = SlotCache(model.config, n_slots, slot_len, dtype=weight.dtype, device=weight.device)
+            # A compiled pass has one slot more, to fill up rows with.
+            self.cache = SlotCache(
+                model.config, n_slots + compile_step, slot_len, dtype=weight.dtype, device=weight.device
+            )
+            self._compiled = CompiledStep(model, self.cache) if compile_step else None
         self.model, self.tools, self.look_up, self.max_queue = model, tools, look_up, max_queue
         self._device, self._vocab_size = weight.device, model.config.vocab_size
-        self._pool = SlotPool(self.cache)
+        self.n_slots, self._pool = n_slots, SlotPool(self.cache, n_slots)
         self._queue: deque[Request] = deque()
         self._running: list[_Running] = []
 
@@ -150,6 +158,11 @@ class Engine:
         found = [running for running in self._running if running.request is request]
         return [event for running in found for event in self._end(running, reason)]
 
+    def forget(self) -> None:
+        """Let no slot be used for what it still holds: every prompt is read whole from now on."""
+        assert self.idle, "slots in use are needed"
+        self._pool = SlotPool(self.cache, self.n_slots)
+
     @torch.inference_mode()
     def step(self) -> list[Event]:
         """One forward pass: read more of the prompts, and give a token to all who have been read."""
@@ -191,6 +204,20 @@ class Engine:
 
     def _forward(self, rows: Sequence[tuple[_Running, list[int]]]) -> list[tuple[_Running, Tensor]]:
         """Logits (T, V) after the last token of each row and each guess; a prompt not read whole has none."""
+        for running, ids in rows:
+            self._pool.held[running.slot] += ids
+        if self._compiled is not None and all(len(ids) == 1 for _, ids in rows):
+            slots = [running.slot for running, _ in rows]
+            logits_BV, counts = self._compiled([ids[0] for _, ids in rows], slots), [1] * len(rows)
+        else:
+            logits_BV, counts = self._read(rows)
+        if self.tools is not None:  # only the program opens and closes results
+            logits_BV[:, [self.tools.marks.output_start, self.tools.marks.output_end]] = NEVER
+        parts = zip(rows, logits_BV.split(counts), strict=True)
+        return [(running, part) for (running, _), part in parts if len(part)]
+
+    def _read(self, rows: Sequence[tuple[_Running, list[int]]]) -> tuple[Float[Tensor, "B V"], list[int]]:
+        """One uncompiled pass, any number of tokens a row; the logits wanted, and how many a row."""
         self.cache.plan([(running.slot, len(ids)) for running, ids in rows])
         ids_1N = torch.tensor([[token for _, ids in rows for token in ids]], device=self._device)
         hidden_ND = self.model.hidden(ids_1N, cache=self.cache)[0]
@@ -199,15 +226,11 @@ class Engine:
         end = 0
         for running, ids in rows:
             end += len(ids)
-            self._pool.held[running.slot] += ids
-            read = self.cache.lengths[running.slot] - len(running.guessed) == len(running.ids)
-            counts.append(1 + len(running.guessed) if read else 0)
+            whole = self.cache.lengths[running.slot] - len(running.guessed) == len(running.ids)
+            counts.append(1 + len(running.guessed) if whole else 0)
             wanted += range(end - counts[-1], end)
-        logits_BV = self.model.logits(hidden_ND[torch.tensor(wanted, dtype=torch.long, device=self._device)])
-        if self.tools is not None:  # only the program opens and closes results
-            logits_BV[:, [self.tools.marks.output_start, self.tools.marks.output_end]] = NEVER
-        parts = zip(rows, logits_BV.split(counts), strict=True)
-        return [(running, part) for (running, _), part in parts if len(part)]
+        wanted_B = torch.tensor(wanted, dtype=torch.long, device=self._device)
+        return self.model.logits(hidden_ND[wanted_B]), counts
 
     def _sample(self, ready: list[tuple[_Running, Tensor]]) -> list[Event]:
         """A token for each row, and one more for each guess that was right."""
@@ -275,7 +298,7 @@ class Engine:
             return []
         said = tools.tokenizer.decode(running.ids[running.call_at : -1])
         running.call_at = None
-        name, _, given = said.partition(" ")
+        name, given = (*re.split(r"\s", said, maxsplit=1), "")[:2]
         if not name:
             return []
         events = [Event(running.request, part=ToolCall(name, given))]

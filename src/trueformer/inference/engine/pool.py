@@ -13,12 +13,12 @@ WORTH_REUSING = 8  # tokens: below that, a slot with nothing in common is as goo
 
 
 class SlotPool:
-    """The slots of a cache, free or taken; `held[i]` are the tokens whose keys and values slot i has."""
+    """The first `n_slots` of a cache, free or taken; `held[i]` are the tokens that slot i has read."""
 
-    def __init__(self, cache: SlotCache) -> None:
+    def __init__(self, cache: SlotCache, n_slots: int) -> None:
         self.cache = cache
-        self.held: list[list[int]] = [[] for _ in range(cache.n_slots)]
-        self._free = list(range(cache.n_slots))  # the one free for longest first
+        self.held: list[list[int]] = [[] for _ in range(n_slots)]
+        self._free = list(range(n_slots))  # the one free for longest first
 
     @property
     def n_free(self) -> int:

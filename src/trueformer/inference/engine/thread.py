@@ -45,7 +45,7 @@ class EngineThread:
             if self._closed or self.failure:
                 raise RuntimeError(f"the engine has stopped: {self.failure or 'it was closed'}")
             # Counted here and not in the engine, which meanwhile moves requests from its queue to its slots.
-            if len(self._on_events) >= self.engine.max_queue + self.engine.cache.n_slots:
+            if len(self._on_events) >= self.engine.max_queue + self.engine.n_slots:
                 raise QueueFull(f"{self.n_waiting} requests wait already, as many as may: try again later")
             self._on_events[request] = on_events
             self._n_asked += 1

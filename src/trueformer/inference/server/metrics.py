@@ -63,7 +63,7 @@ class Metrics:
         one("completion_tokens_total", "counter", "Tokens written.", self.completion_tokens)
         one("cancelled_total", "counter", "Choices ended before they were complete.", self.cancelled)
         one("tool_calls_total", "counter", "Calls of tools.", self.tool_calls)
-        one("slots", "gauge", "Choices that can be under way at once.", service.engine.cache.n_slots)
+        one("slots", "gauge", "Choices that can be under way at once.", service.engine.n_slots)
         one("running", "gauge", "Choices under way.", service.engine.n_running)
         one("waiting", "gauge", "Choices that wait for a slot.", service.thread.n_waiting)
         for name, about, histogram in (
