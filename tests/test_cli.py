@@ -48,7 +48,7 @@ def test_public_names_are_there_and_nothing_else():
         _ = trueformer.nothing
 
 
-@pytest.mark.parametrize("command", ["train", "generate", "eval", "export", "import", "info"])
+@pytest.mark.parametrize("command", ["train", "generate", "serve", "eval", "export", "import", "info"])
 def test_help_shows_a_command_to_try(command: str, capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
         main([command, "--help"])

@@ -18,6 +18,7 @@ from trueformer.commands.evaluate import Eval
 from trueformer.commands.finetune import Finetune
 from trueformer.commands.generate import Generate
 from trueformer.commands.info import Info
+from trueformer.commands.serve import Serve
 from trueformer.commands.train import Train
 
 MISTAKE = 2
@@ -26,6 +27,7 @@ Command = (
     | Annotated[Finetune, subcommand("finetune")]
     | Annotated[Generate, subcommand("generate")]
     | Annotated[Chat, subcommand("chat")]
+    | Annotated[Serve, subcommand("serve")]
     | Annotated[Eval, subcommand("eval")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Export, subcommand("export")]

@@ -320,6 +320,7 @@ def test_what_cannot_be_is_refused(random_model):
         engine.submit(Request(prompt=[1] * 8, max_new_tokens=1))
     with pytest.raises(ValueError, match="expected 0 to 96"):
         engine.submit(Request(prompt=[97], max_new_tokens=1))
+    engine.submit(Request(prompt=[1], max_new_tokens=1))  # will get the slot
     engine.submit(Request(prompt=[1], max_new_tokens=1))
     with pytest.raises(QueueFull, match="1 requests wait already"):
         engine.submit(Request(prompt=[1], max_new_tokens=1))

@@ -77,6 +77,30 @@ def test_a_full_queue_refuses_at_once(random_model):
         held.set()
 
 
+def test_a_crowd_is_refused_or_served_and_never_breaks_the_engine(random_model):
+    counts = {"served": 0, "refused": 0}
+    with EngineThread(Engine(random_model, n_slots=2, slot_len=96, max_queue=1)) as thread:
+
+        def ask_often() -> None:
+            for _ in range(40):
+                try:
+                    asked = Asked(thread, prompt=[1], max_new_tokens=2)
+                except QueueFull:
+                    counts["refused"] += 1
+                else:
+                    assert asked.reason == "length"
+                    counts["served"] += 1
+
+        crowd = [threading.Thread(target=ask_often) for _ in range(8)]
+        for one in crowd:
+            one.start()
+        for one in crowd:
+            one.join()
+        assert thread.failure is None
+    assert min(counts.values()) > 0
+    assert sum(counts.values()) == 320
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_broken_engine_ends_every_request_with_an_error(random_model, capsys):
     engine = Engine(random_model, n_slots=1, slot_len=96)

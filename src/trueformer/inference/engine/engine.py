@@ -146,8 +146,8 @@ class Engine:
             ValueError: as `check`. QueueFull: too many wait.
         """
         self.check(request)
-        if len(self._queue) >= self.max_queue:
-            raise QueueFull(f"{len(self._queue)} requests wait already, as many as may: try again later")
+        if len(self._queue) >= self.max_queue + self._pool.n_free:  # whom a slot is free for does not wait
+            raise QueueFull(f"{self.max_queue} requests wait already, as many as may: try again later")
         self._queue.append(request)
 
     def cancel(self, request: Request, reason: Reason = "cancelled") -> list[Event]:

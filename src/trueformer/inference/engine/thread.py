@@ -44,10 +44,9 @@ class EngineThread:
         with self._condition:
             if self._closed or self.failure:
                 raise RuntimeError(f"the engine has stopped: {self.failure or 'it was closed'}")
-            # The engine takes as many from the queue as it has free slots before it refuses one.
-            room = self.engine.max_queue + self.engine.n_slots - self.engine.n_running
-            if self.engine.n_waiting + self._n_asked >= room:
-                raise QueueFull(f"{self.engine.n_waiting + self._n_asked} requests wait: try again later")
+            # Counted here and not in the engine, which meanwhile moves requests from its queue to its slots.
+            if len(self._on_events) >= self.engine.max_queue + self.engine.n_slots:
+                raise QueueFull(f"{self.n_waiting} requests wait already, as many as may: try again later")
             self._on_events[request] = on_events
             self._n_asked += 1
             self._commands.append(lambda: self._submit(request))
