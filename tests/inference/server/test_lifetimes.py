@@ -60,7 +60,9 @@ def test_a_client_that_goes_away_from_several_choices_frees_all_their_slots(serv
     with httpx.stream("POST", server.url + TEXT, json={**LONG, "n": 3, "stream": True}) as answer:
         next(answer.iter_lines())
         assert eventually(lambda: server.service.engine.n_running == 3), (
-            server.service.engine._running, server.service.engine._queue, server.metrics()
+            server.service.engine._running,
+            server.service.engine._queue,
+            server.metrics(),
         )
     assert eventually(lambda: server.service.engine.idle, seconds=1.0)
 
