@@ -25,7 +25,6 @@ from trueformer.inference.config import SamplingConfig
 from trueformer.inference.engine.engine import Engine
 from trueformer.inference.engine.request import Request
 from trueformer.load import load_model
-from trueformer.models.loaded import LoadedModel
 from trueformer.tokenization.chat_format import chat_format
 from trueformer.tokenization.conversations import Conversation, user
 from trueformer.transfer import export_model
@@ -54,9 +53,8 @@ class Contender:
     firsts: list[float] = field(default_factory=list)
 
 
-def ours(loaded: LoadedModel, at_once: int, name: str, *, compile_step: bool) -> Contender:
+def ours(engine: Engine, at_once: int, name: str) -> Contender:
     """The engine, given `at_once` of the prompts at a time."""
-    engine = Engine(loaded.model, n_slots=8, slot_len=512, compile_step=compile_step)
 
     def run(prompts: list[list[int]], n: int) -> list[float]:
         firsts: list[float] = []
@@ -118,13 +116,12 @@ def main() -> None:
     contenders: list[Contender] = []
     with tempfile.TemporaryDirectory() as workdir:
         for dtype, name in ((torch.float32, "float32"), (torch.bfloat16, "bf16")):
-            loaded = load_model("smollm2", dtype=dtype)
-            for compiled in (False, True):
-                title = f"{name}{', compiled' if compiled else ''}"
-                for at_once in (1, 8):
-                    contenders.append(ours(loaded, at_once, title, compile_step=compiled))
             folder = export_model("smollm2", Path(workdir) / name, dtype=dtype)
             contenders.append(peer(folder, dtype, name))
+        loaded = load_model("smollm2", dtype=torch.bfloat16)
+        for title, compiled in (("bf16", False), ("bf16, compiled", True)):
+            engine = Engine(loaded.model, n_slots=8, slot_len=512, compile_step=compiled)
+            contenders += [ours(engine, at_once, title) for at_once in (1, 8)]
     assert loaded.tokenizer is not None
     chat = chat_format(loaded.tokenizer, loaded.chat_template)
     assert chat is not None

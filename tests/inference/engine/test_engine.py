@@ -137,6 +137,23 @@ def test_a_shared_beginning_is_read_once(random_model):
         assert ids_of(events, request) == alone.ids
 
 
+def test_a_beginning_shared_by_requests_that_come_at_once_is_read_once(random_model):
+    system = [i % 97 for i in range(40)]
+    greedy = SamplingConfig(temperature=0.0)
+    engine = Engine(random_model, n_slots=4, slot_len=96)
+    read = []
+    plan = engine.cache.plan
+    engine.cache.plan = lambda rows: (read.append(sum(n for _, n in rows)), plan(rows))[1]
+    requests = [Request(prompt=[*system, i, i], max_new_tokens=3, sampling=greedy) for i in range(4)]
+    for request in requests:
+        engine.submit(request)
+    events = drain(engine)
+    assert read[:2] == [42, 3 * 2 + 1]
+    for request in requests:
+        [alone] = generate(random_model, [request.prompt], greedy, max_new_tokens=3)
+        assert ids_of(events, request) == alone.ids
+
+
 def test_the_same_prompt_again_reads_its_last_token_only(random_model):
     engine = Engine(random_model, n_slots=1, slot_len=96)
     prompt = list(range(30))

@@ -1,9 +1,9 @@
 """The engine's usual pass, one token for each of several slots, compiled: weights frozen into the code.
 
 Everything but attention is one graph with constant shapes, so it is compiled once for one row and once for
-all slots; fewer rows are filled up with tokens for a slot that nobody has. Attention goes slot by slot over
-the keys that are there, by the same function as uncompiled, as one operation to the compiler. Compiling takes
-from half a minute to two for 30 layers. A snapshot: weights changed afterwards are not seen.
+all slots, in which rows that nobody has are filled up. Attention, one operation to the compiler, goes over
+the longest text's keys, each row's own unmasked. Compiling takes one to two minutes for 30 layers. A
+snapshot: weights changed afterwards are not seen.
 
 Shapes: N rows, Q query heads, K key/value heads, H head_dim, S slot length, V vocabulary.
 """
@@ -39,12 +39,18 @@ class CompiledStep:
         n = len(ids)
         width = min(width for width in self._passes if width >= n)
         rows, step = self._passes[width]
-        lengths, spare = self._cache.lengths, [0] * (width - n)
-        rows.slot_N.copy_(torch.tensor([*slots, *[self._spare] * len(spare)]))
-        rows.position_N.copy_(torch.tensor([*(lengths[slot] for slot in slots), *spare]))
-        logits_NV = step(torch.tensor([[*ids, *spare]], device=self._device))[:n]
+        # In a full pass row i is slot i, so that attention reads the cache as it lies.
+        places = [0] if width == 1 else list(slots)
+        ids_1N = torch.zeros(1, width, dtype=torch.long)
+        slot_N, position_N = torch.full((width,), self._spare), torch.zeros(width, dtype=torch.long)
+        ids_1N[0, places] = torch.tensor(ids)
+        slot_N[places] = torch.tensor(slots)
+        position_N[places] = torch.tensor([self._cache.lengths[slot] for slot in slots])
+        rows.slot_N.copy_(slot_N)
+        rows.position_N.copy_(position_N)
+        logits_NV = step(ids_1N.to(self._device))[places]
         for slot in slots:
-            lengths[slot] += 1
+            self._cache.lengths[slot] += 1
         return logits_NV
 
     def _compile(self, n: int) -> tuple["_OneEach", Callable[[Tensor], Tensor]]:
@@ -59,9 +65,14 @@ class CompiledStep:
             dynamic=False,
             options={"guard_filter_fn": lambda guards: [False] * len(guards)},  # see `inference/compiled.py`
         )
-        with inductor.patch(CPU_OPTIONS if self._device.type == "cpu" else {}):
+        with inductor.patch(_options(n) if self._device.type == "cpu" else {}):
             compiled(torch.zeros(1, n, dtype=torch.long, device=self._device))
         return rows, compiled
+
+
+def _options(n: int) -> dict[str, Any]:
+    """Inductor's own small-matrix kernels are the quickest for one row, oneDNN's packed weights for more."""
+    return CPU_OPTIONS if n == 1 else CPU_OPTIONS | {"max_autotune": False}
 
 
 class _OneEach(SlotCache):
@@ -118,16 +129,20 @@ def _attend_one_each(
     window: int | None,
     sinks_Q: Tensor | None,
 ) -> Tensor:
-    """Store a key and a value a row in its slot, and attend to all that the slot then holds."""
+    """Store a key and a value a row in its slot; each row attends to what its slot then holds.
+
+    Row i is slot i, or the one row is its one slot. Rows that nobody has write to the spare slot.
+    """
+    N, longest = len(slot_N), int(position_N.max()) + 1
     keys.index_put_((slot_N, position_N), k_NKH)
     values.index_put_((slot_N, position_N), v_NKH)
-    y_NQH = torch.empty_like(q_NQH)
-    places = zip(slot_N.tolist(), position_N.tolist(), strict=True)
-    for row, (slot, position) in enumerate(places):
-        seen = slice(0 if window is None else max(0, position + 1 - window), position + 1)
-        q_11QH, k_1SKH, v_1SKH = q_NQH[row][None, None], keys[slot, seen][None], values[slot, seen][None]
-        y_NQH[row] = attend(q_11QH, k_1SKH, v_1SKH, None, scale=scale, sinks_N=sinks_Q)[0, 0]
-    return y_NQH
+    first = int(slot_N[0]) if N == 1 else 0
+    k_NSKH, v_NSKH = keys[first : first + N, :longest], values[first : first + N, :longest]
+    key_S = torch.arange(longest, device=keys.device)
+    seen_NS = key_S <= position_N[:, None]
+    if window is not None:
+        seen_NS &= position_N[:, None] - key_S < window
+    return attend(q_NQH[:, None], k_NSKH, v_NSKH, seen_NS[:, None], scale=scale, sinks_N=sinks_Q)[:, 0]
 
 
 @_attend_one_each.register_fake

@@ -166,13 +166,17 @@ class Engine:
     @torch.inference_mode()
     def step(self) -> list[Event]:
         """One forward pass: read more of the prompts, and give a token to all who have been read."""
-        while self._queue and self._pool.n_free:
+        while self._queue and self._pool.n_free and not self._is_being_read(self._queue[0].prompt):
             self._begin(self._queue.popleft())
         events = [event for running in [*self._running] for event in self._take_answer(running)]
         rows = self._rows()
         if not rows:
             return events
         return events + self._sample(self._forward(rows))
+
+    def _is_being_read(self, prompt: Sequence[int]) -> bool:
+        """Whether others are about to have read much of its beginning, which can then be copied."""
+        return any(self._pool.worth_waiting(running.slot, running.ids, prompt) for running in self._running)
 
     def _begin(self, request: Request) -> None:
         slot = self._pool.take(request.prompt)

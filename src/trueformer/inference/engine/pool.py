@@ -46,6 +46,12 @@ class SlotPool:
         self.held[slot] = list(prompt[:reused])
         return slot
 
+    def worth_waiting(self, slot: int, text: Sequence[int], prompt: Sequence[int]) -> bool:
+        """Whether `slot`, once it has read `text`, will hold much more of the prompt's beginning than any does."""
+        known = max(_common(held, prompt) for held in self.held)
+        soon = min(_common(text, prompt), len(prompt) - 1)
+        return soon - known >= WORTH_REUSING and len(self.held[slot]) < soon
+
     def _emptiest(self) -> int:
         empty = [slot for slot in self._free if not self.held[slot]]
         return (empty or self._free)[0]
