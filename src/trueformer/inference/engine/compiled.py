@@ -142,7 +142,8 @@ def _attend_one_each(
     seen_NS = key_S <= position_N[:, None]
     if window is not None:
         seen_NS &= position_N[:, None] - key_S < window
-    return attend(q_NQH[:, None], k_NSKH, v_NSKH, seen_NS[:, None], scale=scale, sinks_N=sinks_Q)[:, 0]
+    y_N1QH = attend(q_NQH[:, None], k_NSKH, v_NSKH, seen_NS[:, None], scale=scale, sinks_N=sinks_Q)
+    return y_N1QH[:, 0].contiguous()
 
 
 @_attend_one_each.register_fake
