@@ -47,7 +47,7 @@ class SlotPool:
         return slot
 
     def worth_waiting(self, slot: int, text: Sequence[int], prompt: Sequence[int]) -> bool:
-        """Whether `slot`, once it has read `text`, will hold much more of the prompt than any slot does now."""
+        """Whether `slot`, once it has read `text`, will hold much more of the prompt than any does now."""
         known = max(_common(held, prompt) for held in self.held)
         soon = min(_common(text, prompt), len(prompt) - 1)
         return soon - known >= WORTH_REUSING and len(self.held[slot]) < soon
