@@ -40,6 +40,8 @@ class Serve:
     """Seconds until an answer is given up."""
     tools: tuple[str, ...] = ("calculator", "strings")
     """What the model can call, where it was taught to: built-in names, or Python files of your own."""
+    compile: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Compile the usual pass: a minute or two first, then faster; best with --dtype bf16."""
     look_up: int = 0
     """Tokens guessed at a time from the text itself, where the likeliest is always taken."""
     dtype: Literal["float32", "bf16"] = "float32"
@@ -78,6 +80,7 @@ class Serve:
             slot_len=self.slot_len,
             tools=self.tools,
             look_up=self.look_up,
+            compile_step=self.compile,
             max_queue=self.max_queue,
             dtype=self.dtype,
         )

@@ -35,6 +35,7 @@ class ServiceConfig:
     look_up: int = 0  # tokens guessed a step from the text itself, where the likeliest is always taken
     max_queue: int = 256  # requests that may wait
     dtype: Literal["float32", "bf16"] = "float32"  # bf16: faster where weights are many, rounds more
+    compile_step: bool = False  # a minute or two first, then faster
 
 
 class Service:
@@ -60,6 +61,7 @@ class Service:
             tools=tools,
             look_up=config.look_up,
             max_queue=config.max_queue,
+            compile_step=config.compile_step,
         )
         self.thread = EngineThread(self.engine)
 
