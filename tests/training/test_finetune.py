@@ -28,7 +28,7 @@ from trueformer.training.run_folder import saved_config
 from trueformer.transfer import export_model
 
 TOKENIZER = train_bpe(["What is 12 + 34? The answer is 46. 0123456789"], 290)
-SHAPE = {"max_len": 96, "d_model": 32, "n_layers": 2, "n_heads": 2}
+SHAPE = {"max_len": 224, "d_model": 32, "n_layers": 2, "n_heads": 2}
 
 
 def base(tokenizer=TOKENIZER, template=None, **changes) -> LoadedModel:
@@ -41,7 +41,7 @@ def base(tokenizer=TOKENIZER, template=None, **changes) -> LoadedModel:
 
 
 def start(loaded=None, source="arithmetic:60", **changes) -> Start:
-    return start_from(loaded or base(), "base", ChatConfig(sources=(source,), seq_len=96, **changes))
+    return start_from(loaded or base(), "base", ChatConfig(sources=(source,), seq_len=224, **changes))
 
 
 def config(begun: Start, *, lora=None, steps=6, **loop):
@@ -199,7 +199,7 @@ def test_a_base_with_a_template_that_is_not_known_token_for_token_is_refused():
 def test_a_base_without_tokenizer_is_refused():
     loaded = dataclasses.replace(base(), tokenizer=None)
     with pytest.raises(ValueError, match="has no tokenizer"):
-        start_from(loaded, "base", ChatConfig(sources=("arithmetic:60",), seq_len=96))
+        start_from(loaded, "base", ChatConfig(sources=("arithmetic:60",), seq_len=224))
 
 
 def test_a_used_folder_is_refused_and_left_as_it_was(tmp_path):
@@ -216,4 +216,4 @@ def test_the_data_say_what_they_are():
     assert begun.data.fingerprint != start(source="arithmetic:50").data.fingerprint
     counts = begun.data.train.counts
     assert counts.conversations + counts.too_long == 57
-    assert f"{counts.too_long} left out, too long for a row" in str(counts)
+    assert str(counts).startswith(f"{counts.conversations} conversations, {counts.tokens:,} tokens")

@@ -386,6 +386,7 @@ def test_r2_no_copy_of_the_weights_is_kept_between_steps(make_trainer):
     def held():
         gc.collect()
         tensors = [t for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter)]
+        tensors = [t for t in tensors if not t.is_mkldnn]  # packed by another test's compiler: no storage
         return sum({t.untyped_storage().data_ptr(): t.nbytes for t in tensors}.values())
 
     for _ in range(2):
