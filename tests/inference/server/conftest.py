@@ -23,6 +23,7 @@ from trueformer.tokenization.chat_layout import OURS
 from trueformer.tokenization.conversations import Conversation, ToolCall, ToolResult, assistant, user
 
 NAME = "tiny"
+CLIENTS: list[openai.OpenAI] = []
 ASKED = Conversation.of(user("What is 6 * 7?"))
 ANSWERED = Conversation.of(
     *ASKED.messages, assistant(ToolCall("calculator", "6*7"), ToolResult("42"), "It is 42.")
@@ -39,8 +40,9 @@ class Serving:
 
     @property
     def client(self) -> openai.OpenAI:
-        """OpenAI's own client, which tries everything once."""
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
+        """OpenAI's own client, which tries everything once; closed after the test."""
+        CLIENTS.append(openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0))
+        return CLIENTS[-1]
 
     def metrics(self) -> dict[str, float]:
         """Every sample by its name and labels."""
@@ -107,6 +109,14 @@ def serving(
         finally:
             running.should_exit = True
             thread.join()
+
+
+@pytest.fixture(autouse=True)
+def close_clients() -> Iterator[None]:
+    """A stream that broke off leaves its connection open, for some later test to be warned of."""
+    yield
+    while CLIENTS:
+        CLIENTS.pop().close()
 
 
 @pytest.fixture(scope="session")

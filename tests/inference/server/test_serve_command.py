@@ -97,6 +97,7 @@ def test_sigterm_lets_a_stream_finish_and_takes_nobody_new(start):
     chunks = list(stream)
     assert chunks[-1].choices[0].finish_reason == "length"
     assert len(chunks) > 100
+    client.close()
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, "", "")
 
