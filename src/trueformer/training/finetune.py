@@ -145,6 +145,7 @@ def resume_finetuning(config: FinetuneConfig, out: Path, *, callbacks: Sequence[
 
 def _beginning(start: Start) -> Callable[[FinetuneConfig, World], Beginning]:
     def begin(config: FinetuneConfig, world: World) -> Beginning:
+        """The start's model, with adapters and in the precision the configuration asks for."""
         seed_everything(config.loop.seed)
         model = start.model
         model.set_backend(config.loop.backend)

@@ -21,7 +21,7 @@ def test_possible_answers_become_talks_of_their_own() -> None:
 
 
 def test_chatterbot_without_its_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trueformer.data.chats.chatterbot.find_spec", lambda name: None)
+    monkeypatch.setattr("trueformer.data.packaged.find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install --no-deps chatterbot-corpus"):
         files()
 

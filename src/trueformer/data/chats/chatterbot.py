@@ -9,12 +9,12 @@ Questions asked in several conversations have several right answers.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
 from trueformer.data.chats.grading import any_of, is_one_of, words
 from trueformer.data.chats.task import Question, is_held_out
+from trueformer.data.packaged import packaged_files
 from trueformer.tokenization.conversations import Conversation, assistant, user
 
 INSTALL = "pip install --no-deps chatterbot-corpus && pip install pyyaml"
@@ -65,14 +65,8 @@ def files() -> list[Path]:
     Raises:
         FileNotFoundError: the package is not installed; names the command.
     """
-    spec = find_spec("chatterbot_corpus")  # finds a top-level package without running it
-    folders = spec.submodule_search_locations if spec else None
-    found = sorted(path for folder in folders or () for path in Path(folder).glob("data/english/*.yml"))
-    if not found:
-        raise FileNotFoundError(
-            f"the conversations come with the package chatterbot-corpus, which is not installed: {INSTALL}"
-        )
-    return found
+    missing = f"they come with the package chatterbot-corpus, which is not installed: {INSTALL}"
+    return packaged_files("chatterbot_corpus", "data/english/*.yml", missing=missing)
 
 
 def talks(entries: list[object], *, in_turn: bool) -> Iterator[list[str]]:

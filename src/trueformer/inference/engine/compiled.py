@@ -101,6 +101,7 @@ class _OneEach(SlotCache):
         mask: Mask | None,
         **options: Any,
     ) -> Float[Tensor, "1 N Q H"]:
+        """As `SlotCache.attend`, as one operation to the compiler."""
         y_NQH = _attend_one_each(
             q_1NQH[0],
             k_1NKH[0],

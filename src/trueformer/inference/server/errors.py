@@ -75,6 +75,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
+        """No such address, or not asked in that way."""
         at = f"{request.method} {request.url.path}"
         allowed = (error.headers or {}).get("Allow", "another method")
         messages = {

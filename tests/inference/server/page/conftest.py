@@ -14,7 +14,7 @@ expect.set_options(timeout=15_000)  # a small machine that tests in parallel
 def browser() -> Iterator[Browser]:
     found = shutil.which("chromium")
     if found is None:
-        pytest.skip("no chromium here: install it (Debian: apt install chromium) to test the page")
+        pytest.skip(reason="no chromium here: install it (Debian: apt install chromium) to test the page")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
