@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from trueformer.models.config import DecoderConfig
 from trueformer.models.decoder import DecoderLM
-from trueformer.nn.slots import SlotCache
+from trueformer.nn.slots import Share, SlotCache
 
 KINDS = {
     "rope": {},
@@ -32,10 +32,10 @@ def model(kind: str, backend="fast") -> DecoderLM:
 
 
 def passes(
-    subject: DecoderLM, cache: SlotCache, rows: list[tuple[int, list[int]]]
+    subject: DecoderLM, cache: SlotCache, rows: list[tuple[int, list[int]]], shares: tuple[Share, ...] = ()
 ) -> dict[int, torch.Tensor]:
     """One pass over these slots' new tokens; logits of each slot's."""
-    cache.plan([(slot, len(ids)) for slot, ids in rows])
+    cache.plan([(slot, len(ids)) for slot, ids in rows], shares)
     with torch.inference_mode():
         logits = subject(torch.tensor([[i for _, ids in rows for i in ids]]), cache=cache)[0]
     parts = logits.split([len(ids) for _, ids in rows])
@@ -70,19 +70,42 @@ def test_n9_any_mixture_of_slots_and_chunks_equals_a_full_forward_of_each(kind, 
     assert cache.lengths == [len(held[slot]) for slot in range(4)]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15, deadline=None)
+@given(earlier=st.integers(0, 4), now=st.integers(1, 4), shared=st.integers(1, 8), again=st.integers(0, 8))
+def test_what_slots_share_goes_from_one_to_the_other_even_in_the_pass_that_reads_it(
+    kind, earlier, now, shared, again
+):
+    shared = min(shared, earlier + now)
+    again = min(again, shared)  # and from the second slot on to a third
+    subject, text = model(kind), [3, 1, 4, 1, 5, 9, 2, 6]
+    cache = SlotCache(subject.config, 4, 32)
+    passes(subject, cache, [(3, [8] * 9), (2, [8] * 9)])  # what slots held before does not matter
+    cache.cut(2, 0)
+    if earlier:
+        passes(subject, cache, [(0, text[:earlier])])
+    shares = (Share(0, 2, shared), *([Share(2, 1, again)] if again else []))
+    rows = [(0, text[earlier : earlier + now]), (2, [7, 7]), (1, [8])]
+    found = passes(subject, cache, rows, shares)
+    wanted = {0: text[: earlier + now], 2: [*text[:shared], 7, 7], 1: [*text[:again], 8]}
+    for slot, ids in wanted.items():
+        with torch.inference_mode():
+            alone = subject(torch.tensor([ids]))[0, -len(found[slot]) :]
+        torch.testing.assert_close(found[slot], alone, **CLOSE)
+    assert cache.lengths == [earlier + now, again + 1, shared + 2, 9]
+
+
 @pytest.mark.parametrize("kind", ["gqa", "window", "learned"])
-def test_a_slot_cut_or_copied_goes_on_as_if_it_had_been_written_so(kind):
+def test_a_slot_cut_goes_on_as_if_it_had_been_written_so(kind):
     subject = model(kind)
     cache = SlotCache(subject.config, 3, 32)
     text = [3, 1, 4, 1, 5, 9, 2, 6]
     passes(subject, cache, [(0, text)])
-    cache.copy(0, 2, 5)
     cache.cut(0, 3)
-    found = passes(subject, cache, [(2, [7, 7]), (0, [8])])
+    found = passes(subject, cache, [(0, [8])])
     with torch.inference_mode():
-        torch.testing.assert_close(found[2], subject(torch.tensor([[*text[:5], 7, 7]]))[0, -2:], **CLOSE)
         torch.testing.assert_close(found[0], subject(torch.tensor([[*text[:3], 8]]))[0, -1:], **CLOSE)
-    assert cache.lengths == [4, 0, 7]
+    assert cache.lengths == [4, 0, 0]
 
 
 def test_n11_memory_is_that_of_the_slots_whatever_passes_through_them():

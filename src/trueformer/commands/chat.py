@@ -60,5 +60,5 @@ class Chat:
         from trueformer.models.size import count_parameters
 
         tools = "no tools" if service.box is None else f"tools: {', '.join(service.box.names)}"
-        size = si(count_parameters(service.model.config).total)
+        size = si(count_parameters(service.model_config).total)
         return f"{self.model}: {size} parameters, context of {service.context_length} tokens, {tools}"

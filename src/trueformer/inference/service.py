@@ -48,7 +48,7 @@ class Service:
     def __init__(self, loaded: LoadedModel, config: ServiceConfig) -> None:
         if loaded.tokenizer is None:
             raise ValueError(f"{loaded.source} has no tokenizer, so it can neither read nor write text")
-        self.model, self.tokenizer, self.config = loaded.model, loaded.tokenizer, config
+        self.tokenizer, self.config, self.model_config = loaded.tokenizer, config, loaded.config
         self.chat = chat_format(loaded.tokenizer, loaded.chat_template)
         self.context_length = min(config.slot_len, loaded.config.max_len)
         marks = None if self.chat is None else self.chat.tools

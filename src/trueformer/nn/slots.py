@@ -4,7 +4,9 @@ A serving engine's rows come and go, and each is elsewhere in its text. So the t
 the other in a single row (1, N), and `plan` says which slot how many of them belong to: one for a sequence
 being continued, many for a prompt being read. Linear layers see N tokens; attention goes slot by slot over
 exactly the tokens that slot holds, so no padding is ever computed or attended to, and what a slot gets from
-attention does not depend on its neighbours.
+attention does not depend on its neighbours. Where many slots get one token each, their attention is one
+operation over the slots as they lie, each row's own keys unmasked. A pass can begin slots with what others
+hold, even with what they read in this same pass: their keys and values are copied layer by layer.
 
 The memory is allocated once. Leaves out which sequence gets a slot (`inference/engine`).
 
@@ -34,6 +36,14 @@ class Span(NamedTuple):
     def n_keys(self) -> int:
         """How many tokens the slot holds after them."""
         return self.before + self.end - self.begin
+
+
+class Share(NamedTuple):
+    """The first `length` tokens of `target` are those of `source`."""
+
+    source: int
+    target: int
+    length: int
 
 
 class SlotCache:
@@ -69,20 +79,26 @@ class SlotCache:
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
         self.lengths = [0] * n_slots
         self._spans: list[Span] = []
+        self._shares: Sequence[Share] = ()
 
     @property
     def nbytes(self) -> int:
         """The memory of all keys and values."""
         return sum(tensor.nbytes for tensor in [*self.keys, *self.values])
 
-    def plan(self, rows: Sequence[tuple[int, int]]) -> None:
+    def plan(self, rows: Sequence[tuple[int, int]], shares: Sequence[Share] = ()) -> None:
         """Say which slots the next pass's tokens belong to: (slot, how many), one behind the other.
+
+        What is shared is in its source by the end of the pass, and its target's tokens follow it.
 
         Raises:
             ValueError: a slot is named twice, or gets more tokens than it has room for.
         """
         if len({slot for slot, _ in rows}) < len(rows):
             raise ValueError(f"slots {[slot for slot, _ in rows]}: expected each once in a pass")
+        self._shares = shares
+        for share in shares:
+            self.lengths[share.target] = share.length
         self._spans, begin = [], 0
         for slot, n in rows:
             span = Span(slot, begin, begin + n, self.lengths[slot])
@@ -96,9 +112,13 @@ class SlotCache:
         device = self.keys[0].device
         slots = [span.slot for span in self._spans for _ in range(span.begin, span.end)]
         positions = [place for span in self._spans for place in range(span.before, span.n_keys)]
-        self._masks = [_span_mask(span, self.window, device) for span in self._spans]
         self._slot_N = torch.tensor(slots, device=device)
         self._position_N = torch.tensor(positions, device=device)
+        singles = [span for span in self._spans if span.end - span.begin == 1]
+        together = 2 * len(singles) > self.n_slots  # or most of what is read would be others' keys
+        self._singles = _Singles(singles, self.n_slots, self.window, device) if together else None
+        self._apart = [span for span in self._spans if not (together and span in singles)]
+        self._masks = [_span_mask(span, self.window, device) for span in self._apart]
 
     def check(self, B: int, T: int) -> None:
         """Raise ValueError where the ids of a pass are not those planned."""
@@ -128,11 +148,16 @@ class SlotCache:
         keys, values, where = self.keys[layer], self.values[layer], (self._slot_N, self._position_N)
         keys.index_put_(where, k_1NKH[0])
         values.index_put_(where, v_1NKH[0])
-        parts = []
-        for span, allowed in zip(self._spans, self._masks, strict=True):
+        for source, target, length in self._shares:
+            keys[target, :length], values[target, :length] = keys[source, :length], values[source, :length]
+        y_1NQH = torch.empty_like(q_1NQH)
+        if self._singles is not None:
+            self._singles.attend(q_1NQH[0], keys, values, y_1NQH[0], **options)
+        for span, allowed in zip(self._apart, self._masks, strict=True):
             k_1SKH, v_1SKH = keys[span.slot, : span.n_keys][None], values[span.slot, : span.n_keys][None]
-            parts.append(attend(q_1NQH[:, span.begin : span.end], k_1SKH, v_1SKH, allowed, **options))
-        return torch.cat(parts, dim=1)
+            here = slice(span.begin, span.end)
+            y_1NQH[:, here] = attend(q_1NQH[:, here], k_1SKH, v_1SKH, allowed, **options)
+        return y_1NQH
 
     def advance(self, T: int) -> None:
         """Count the planned tokens, after all layers have written theirs."""
@@ -145,12 +170,33 @@ class SlotCache:
         assert 0 <= length <= self.lengths[slot], "a slot can only be cut shorter"
         self.lengths[slot] = length
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Make `target` hold the first `length` tokens of `source`."""
-        assert length <= self.lengths[source], "the source does not hold so many"
-        for tensor in [*self.keys, *self.values]:
-            tensor[target, :length] = tensor[source, :length]
-        self.lengths[target] = length
+
+class _Singles:
+    """Spans of one token each, attended to together: row i of the queries is slot i, if any."""
+
+    def __init__(self, spans: Sequence[Span], n_slots: int, window: int | None, device: torch.device) -> None:
+        self._slots = torch.tensor([span.slot for span in spans], device=device)
+        self._places = torch.tensor([span.begin for span in spans], device=device)
+        self._position_S = torch.zeros(n_slots, dtype=torch.long, device=device)
+        self._position_S[self._slots] = torch.tensor([span.before for span in spans], device=device)
+        self._seen = seen_by_each(self._position_S, window)
+
+    def attend(self, q_NQH: Tensor, keys: Tensor, values: Tensor, y_NQH: Tensor, **options: Any) -> None:
+        """Fill in these spans' rows of y."""
+        q_SQH = q_NQH.new_zeros(len(keys), *q_NQH.shape[1:])
+        q_SQH[self._slots] = q_NQH[self._places]
+        longest = self._seen.shape[-1]
+        y_S1QH = attend(q_SQH[:, None], keys[:, :longest], values[:, :longest], self._seen, **options)
+        y_NQH[self._places] = y_S1QH[self._slots, 0]
+
+
+def seen_by_each(position_N: Int[Tensor, "N"], window: int | None) -> Bool[Tensor, "N 1 S"]:
+    """Which keys one query a row may see, at these positions of their rows; S is the longest."""
+    key_S = torch.arange(int(position_N.max()) + 1, device=position_N.device)
+    seen_NS = key_S <= position_N[:, None]
+    if window is not None:
+        seen_NS &= position_N[:, None] - key_S < window
+    return seen_NS[:, None]
 
 
 def _span_mask(span: Span, window: int | None, device: torch.device) -> Bool[Tensor, "1 T S"] | None:

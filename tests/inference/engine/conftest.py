@@ -17,7 +17,7 @@ USED = (ToolCall("calculator", "6*7"), ToolResult("42"))
 def random_model() -> DecoderLM:
     """Weights large enough that no two logits are ever close: greedy texts hang on no rounding."""
     torch.manual_seed(1)
-    shape = {"vocab_size": 97, "max_len": 96, "d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2}
+    shape = {"vocab_size": 97, "max_len": 128, "d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2}
     return DecoderLM(DecoderConfig(**shape, init_std=0.4)).eval()
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from trueformer.inference.config import SamplingConfig
 from trueformer.inference.engine import engine as engine_module
-from trueformer.inference.engine.engine import Engine, QueueFull, Tools
+from trueformer.inference.engine.engine import CHUNK, Engine, QueueFull, Tools
 from trueformer.inference.engine.request import Request
 from trueformer.inference.generate import generate
 from trueformer.inference.tools.box import ToolBox
@@ -123,7 +123,7 @@ def test_a_shared_beginning_is_read_once(random_model):
     engine = Engine(random_model, n_slots=2, slot_len=96)
     read = []
     plan = engine.cache.plan
-    engine.cache.plan = lambda rows: (read.append(sum(n for _, n in rows)), plan(rows))[1]
+    engine.cache.plan = lambda rows, shares: (read.append(sum(n for _, n in rows)), plan(rows, shares))[1]
     requests = [Request(prompt=[*system, i, i], max_new_tokens=5, sampling=greedy) for i in range(3)]
     engine.submit(requests[0])
     events = engine.step()
@@ -137,18 +137,23 @@ def test_a_shared_beginning_is_read_once(random_model):
         assert ids_of(events, request) == alone.ids
 
 
-def test_a_beginning_shared_by_requests_that_come_at_once_is_read_once(random_model):
-    system = [i % 97 for i in range(40)]
+@pytest.mark.parametrize(
+    ("shared", "passes"),
+    # In the pass that reads it; a longer one by the first alone, until what is left of a pass is for others.
+    [(40, [42 + 3 * 2]), (CHUNK + 10, [CHUNK, 12 + 3 * 2]), (CHUNK, [CHUNK, 2 + 3 * 2])],
+)
+def test_a_beginning_shared_by_requests_that_come_at_once_is_read_once(random_model, shared, passes):
+    system = [i % 97 for i in range(shared)]
     greedy = SamplingConfig(temperature=0.0)
-    engine = Engine(random_model, n_slots=4, slot_len=96)
+    engine = Engine(random_model, n_slots=4, slot_len=128)
     read = []
     plan = engine.cache.plan
-    engine.cache.plan = lambda rows: (read.append(sum(n for _, n in rows)), plan(rows))[1]
+    engine.cache.plan = lambda rows, shares: (read.append(sum(n for _, n in rows)), plan(rows, shares))[1]
     requests = [Request(prompt=[*system, i, i], max_new_tokens=3, sampling=greedy) for i in range(4)]
     for request in requests:
         engine.submit(request)
     events = drain(engine)
-    assert read[:2] == [42, 3 * 2 + 1]
+    assert read == [*passes, 4, 4]
     for request in requests:
         [alone] = generate(random_model, [request.prompt], greedy, max_new_tokens=3)
         assert ids_of(events, request) == alone.ids

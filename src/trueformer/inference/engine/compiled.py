@@ -19,7 +19,7 @@ from torch import Tensor
 from trueformer.inference.compiled import CPU_OPTIONS, distinct
 from trueformer.models.decoder import DecoderLM
 from trueformer.nn.attend import Mask, attend
-from trueformer.nn.slots import SlotCache
+from trueformer.nn.slots import SlotCache, seen_by_each
 
 
 class CompiledStep:
@@ -134,16 +134,13 @@ def _attend_one_each(
 
     Row i is slot i, or the one row is its one slot. Rows that nobody has write to the spare slot.
     """
-    N, longest = len(slot_N), int(position_N.max()) + 1
     keys.index_put_((slot_N, position_N), k_NKH)
     values.index_put_((slot_N, position_N), v_NKH)
+    seen_N1S = seen_by_each(position_N, window)
+    N, longest = len(slot_N), seen_N1S.shape[-1]
     first = int(slot_N[0]) if N == 1 else 0
     k_NSKH, v_NSKH = keys[first : first + N, :longest], values[first : first + N, :longest]
-    key_S = torch.arange(longest, device=keys.device)
-    seen_NS = key_S <= position_N[:, None]
-    if window is not None:
-        seen_NS &= position_N[:, None] - key_S < window
-    y_N1QH = attend(q_NQH[:, None], k_NSKH, v_NSKH, seen_NS[:, None], scale=scale, sinks_N=sinks_Q)
+    y_N1QH = attend(q_NQH[:, None], k_NSKH, v_NSKH, seen_N1S, scale=scale, sinks_N=sinks_Q)
     return y_N1QH[:, 0].contiguous()
 
 

@@ -30,15 +30,18 @@ from trueformer.inference.engine.compiled import CompiledStep
 from trueformer.inference.engine.lookup import guess
 from trueformer.inference.engine.pool import SlotPool
 from trueformer.inference.engine.request import Event, Reason, Request, Token
+from trueformer.inference.packed import packed
 from trueformer.inference.sampling import NEVER, Sampler
 from trueformer.inference.tools.box import ToolBox
 from trueformer.models.decoder import DecoderLM
-from trueformer.nn.slots import SlotCache
+from trueformer.nn.slots import Share, SlotCache
 from trueformer.tokenization.chat_format import ToolMarks, result_ids
 from trueformer.tokenization.conversations import ToolCall, ToolResult
 from trueformer.tokenization.protocol import Tokenizer
 
-CHUNK = 256  # tokens of prompts read in one step: what others wait for one more token at most
+# Tokens of prompts read in one step. More, and whoever waits for one more token waits longer, as do the first
+# of many prompts for the last; fewer, and each pass's fixed cost weighs more.
+CHUNK = 96
 
 
 class QueueFull(Exception):
@@ -71,6 +74,7 @@ class _Running:
 class Engine:
     """Requests under way over a fixed number of slots.
 
+    The weights are taken as they are now: changed afterwards, they are not seen.
     `look_up`: how many tokens are guessed a step where the likeliest is always taken (0: none).
     `compile_step`: passes that bring one token to each are compiled, here and now.
 
@@ -98,7 +102,7 @@ class Engine:
                 model.config, n_slots + compile_step, slot_len, dtype=weight.dtype, device=weight.device
             )
             self._compiled = CompiledStep(model, self.cache) if compile_step else None
-        self.model, self.tools, self.look_up, self.max_queue = model, tools, look_up, max_queue
+        self.model, self.tools, self.look_up, self.max_queue = packed(model), tools, look_up, max_queue
         self._device, self._vocab_size = weight.device, model.config.vocab_size
         self.n_slots, self._pool = n_slots, SlotPool(self.cache, n_slots)
         self._queue: deque[Request] = deque()
@@ -166,38 +170,47 @@ class Engine:
     @torch.inference_mode()
     def step(self) -> list[Event]:
         """One forward pass: read more of the prompts, and give a token to all who have been read."""
-        while self._queue and self._pool.n_free and not self._is_being_read(self._queue[0].prompt):
-            self._begin(self._queue.popleft())
         events = [event for running in [*self._running] for event in self._take_answer(running)]
-        rows = self._rows()
+        rows, shares = self._rows()
         if not rows:
             return events
-        return events + self._sample(self._forward(rows))
+        return events + self._sample(self._forward(rows, shares))
 
-    def _is_being_read(self, prompt: Sequence[int]) -> bool:
-        """Whether others are about to have read much of its beginning, which can then be copied."""
-        return any(self._pool.worth_waiting(running.slot, running.ids, prompt) for running in self._running)
+    def _rows(self) -> tuple[list[tuple[_Running, list[int]]], list[Share]]:
+        """Who takes part in this pass with which tokens: one more, or a part of what is to be read.
 
-    def _begin(self, request: Request) -> None:
-        slot = self._pool.take(request.prompt)
+        Requests begin while this pass can read more, each after those before it are settled, so that it
+        shares what they are about to read.
+        """
+        rows, shares, budget = [], [], CHUNK
+        unsettled = deque(self._running)
+        while unsettled or (self._queue and self._pool.n_free and budget):
+            if unsettled:
+                running = unsettled.popleft()
+            else:
+                running, share = self._begin(self._queue.popleft())
+                shares += [share] if share else []
+            part = self._part(running, budget)
+            if part:
+                budget -= len(part) if len(part) > 1 else 0
+                running.guessed = self._guess(running, part)
+                rows.append((running, part + running.guessed))
+                self._pool.held[running.slot] += rows[-1][1]
+        return rows, shares
+
+    def _begin(self, request: Request) -> tuple[_Running, Share | None]:
+        slot, share = self._pool.take(request.prompt)
         generator = torch.Generator().manual_seed(request.sampling.seed)
-        self._running.append(
-            _Running(request=request, slot=slot, ids=list(request.prompt), generator=generator)
-        )
+        running = _Running(request=request, slot=slot, ids=list(request.prompt), generator=generator)
+        self._running.append(running)
+        return running, share
 
-    def _rows(self) -> list[tuple[_Running, list[int]]]:
-        """Who takes part in this pass with which tokens: one more, or a part of what is to be read."""
-        rows, budget = [], CHUNK
-        for running in self._running:
-            unread = running.ids[self.cache.lengths[running.slot] :]
-            if running.answer is not None or (len(unread) > 1 and budget == 0):
-                continue
-            if len(unread) > 1:
-                unread = unread[:budget]
-                budget -= len(unread)
-            running.guessed = self._guess(running, unread)
-            rows.append((running, unread + running.guessed))
-        return rows
+    def _part(self, running: _Running, budget: int) -> list[int]:
+        """What of a request's text goes into this pass; nothing while it waits."""
+        unread = running.ids[len(self._pool.held[running.slot]) :]
+        if running.answer is not None:
+            return []
+        return unread if len(unread) == 1 else unread[:budget]
 
     def _guess(self, running: _Running, unread: list[int]) -> list[int]:
         sampling = running.request.sampling
@@ -206,23 +219,25 @@ class Engine:
         room = min(self.cache.max_len - len(running.ids), running.request.max_new_tokens - running.n_new) - 1
         return guess(running.ids, min(self.look_up, room)) if room > 0 else []
 
-    def _forward(self, rows: Sequence[tuple[_Running, list[int]]]) -> list[tuple[_Running, Tensor]]:
+    def _forward(
+        self, rows: Sequence[tuple[_Running, list[int]]], shares: Sequence[Share]
+    ) -> list[tuple[_Running, Tensor]]:
         """Logits (T, V) after the last token of each row and each guess; a prompt not read whole has none."""
-        for running, ids in rows:
-            self._pool.held[running.slot] += ids
-        if self._compiled is not None and all(len(ids) == 1 for _, ids in rows):
+        if self._compiled is not None and not shares and all(len(ids) == 1 for _, ids in rows):
             slots = [running.slot for running, _ in rows]
             logits_BV, counts = self._compiled([ids[0] for _, ids in rows], slots), [1] * len(rows)
         else:
-            logits_BV, counts = self._read(rows)
+            logits_BV, counts = self._read(rows, shares)
         if self.tools is not None:  # only the program opens and closes results
             logits_BV[:, [self.tools.marks.output_start, self.tools.marks.output_end]] = NEVER
         parts = zip(rows, logits_BV.split(counts), strict=True)
         return [(running, part) for (running, _), part in parts if len(part)]
 
-    def _read(self, rows: Sequence[tuple[_Running, list[int]]]) -> tuple[Float[Tensor, "B V"], list[int]]:
+    def _read(
+        self, rows: Sequence[tuple[_Running, list[int]]], shares: Sequence[Share]
+    ) -> tuple[Float[Tensor, "B V"], list[int]]:
         """One uncompiled pass, any number of tokens a row; the logits wanted, and how many a row."""
-        self.cache.plan([(running.slot, len(ids)) for running, ids in rows])
+        self.cache.plan([(running.slot, len(ids)) for running, ids in rows], shares)
         ids_1N = torch.tensor([[token for _, ids in rows for token in ids]], device=self._device)
         hidden_ND = self.model.hidden(ids_1N, cache=self.cache)[0]
         wanted: list[int] = []

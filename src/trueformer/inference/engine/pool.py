@@ -1,19 +1,20 @@
 """Which request has which slot, and what slots still hold: the known beginning of a prompt is not read again.
 
 A freed slot keeps what it holds until it is needed. A new prompt goes to the slot that holds most of its
-beginning; where that one is busy, the beginning is copied out of it, which costs a fraction of computing it.
+beginning; where that one is busy, the beginning is copied out of it, which costs a fraction of computing it,
+and may be done in the very pass that computes it.
 Leaves out the tensors (`nn/slots.py`).
 """
 
 from collections.abc import Sequence
 
-from trueformer.nn.slots import SlotCache
+from trueformer.nn.slots import Share, SlotCache
 
 WORTH_REUSING = 8  # tokens: below that, a slot with nothing in common is as good, and keeps others whole
 
 
 class SlotPool:
-    """The first `n_slots` of a cache, free or taken; `held[i]` are the tokens that slot i has read."""
+    """The first `n_slots` of a cache, free or taken; `held[i]`: what slot i holds after this pass."""
 
     def __init__(self, cache: SlotCache, n_slots: int) -> None:
         self.cache = cache
@@ -25,8 +26,8 @@ class SlotPool:
         """How many requests could begin now."""
         return len(self._free)
 
-    def take(self, prompt: Sequence[int]) -> int:
-        """A slot for this prompt, holding as much of its beginning as any slot does.
+    def take(self, prompt: Sequence[int]) -> tuple[int, Share | None]:
+        """A slot for this prompt with as much of its beginning as any holds; what the pass must copy to it.
 
         At least the last token of the prompt is left to be read, since its logits are wanted.
         """
@@ -36,21 +37,14 @@ class SlotPool:
         reused = min(common[source], len(prompt) - 1)
         if reused < WORTH_REUSING:
             slot, reused = self._emptiest(), 0
-        elif source in self._free:
-            slot = source
         else:
-            slot = self._emptiest()
-            self.cache.copy(source, slot, reused)
+            slot = source if source in self._free else self._emptiest()
         self._free.remove(slot)
-        self.cache.cut(slot, reused)
         self.held[slot] = list(prompt[:reused])
-        return slot
-
-    def worth_waiting(self, slot: int, text: Sequence[int], prompt: Sequence[int]) -> bool:
-        """Whether `slot`, once it has read `text`, will hold much more of the prompt than any does now."""
-        known = max(_common(held, prompt) for held in self.held)
-        soon = min(_common(text, prompt), len(prompt) - 1)
-        return soon - known >= WORTH_REUSING and len(self.held[slot]) < soon
+        if slot == source or not reused:
+            self.cache.cut(slot, reused)
+            return slot, None
+        return slot, Share(source, slot, reused)
 
     def _emptiest(self) -> int:
         empty = [slot for slot in self._free if not self.held[slot]]
