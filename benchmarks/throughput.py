@@ -27,13 +27,13 @@ from measure import print_table, spread
 from trueformer.data.config import DataConfig
 from trueformer.data.loader import TrainLoader
 from trueformer.data.shards import PreparedData, prepare
+from trueformer.memory import settle_memory
 from trueformer.models.config import DecoderConfig
 from trueformer.models.size import training_flops_per_token
 from trueformer.optim.config import OptimConfig
 from trueformer.training.config import LoopConfig, RunConfig
 from trueformer.training.data import TextData
 from trueformer.training.loop import Trainer
-from trueformer.training.memory import settle_memory
 from trueformer.training.randomness import deterministic_kernels
 from trueformer.training.run import build_model
 

@@ -58,6 +58,7 @@ class Serve:
         except ModuleNotFoundError as error:
             raise ImportError(f"serving needs {error.name}: pip install 'trueformer[serve]'") from error
         from trueformer.inference.service import open_service
+        from trueformer.memory import settle_memory
 
         key, local = self.key(), self.host in LOOPBACK
         config = ServerConfig(api_key=key, loopback=local, timeout=self.timeout)
@@ -68,6 +69,7 @@ class Serve:
                     file=sys.stderr,
                 )
             name, port = Path(self.model).resolve().name.removesuffix(".gguf"), listening.getsockname()[1]
+            settle_memory()  # after loading, whose temporary tensors it would keep
             app = create_app(service, name, config)
             run(app, service, listening, on_ready=lambda: self._greet(service, name, port, key is not None))
         return 0

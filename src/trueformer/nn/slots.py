@@ -4,9 +4,9 @@ A serving engine's rows come and go, and each is elsewhere in its text. So the t
 the other in a single row (1, N), and `plan` says which slot how many of them belong to: one for a sequence
 being continued, many for a prompt being read. Linear layers see N tokens; attention goes slot by slot over
 exactly the tokens that slot holds, so no padding is ever computed or attended to, and what a slot gets from
-attention does not depend on its neighbours. Where many slots get one token each, their attention is one
-operation over the slots as they lie, each row's own keys unmasked. A pass can begin slots with what others
-hold, even with what they read in this same pass: their keys and values are copied layer by layer.
+attention does not depend on its neighbours. Slots that get about as many tokens attend in one operation
+over all slots as they lie; at one token each that takes half the time. A pass can begin slots with what
+others hold, even with what they read in this same pass: keys and values are copied layer by layer.
 
 The memory is allocated once. Leaves out which sequence gets a slot (`inference/engine`).
 
@@ -114,11 +114,11 @@ class SlotCache:
         positions = [place for span in self._spans for place in range(span.before, span.n_keys)]
         self._slot_N = torch.tensor(slots, device=device)
         self._position_N = torch.tensor(positions, device=device)
-        singles = [span for span in self._spans if span.end - span.begin == 1]
-        together = 2 * len(singles) > self.n_slots  # or most of what is read would be others' keys
-        self._singles = _Singles(singles, self.n_slots, self.window, device) if together else None
-        self._apart = [span for span in self._spans if not (together and span in singles)]
-        self._masks = [_span_mask(span, self.window, device) for span in self._apart]
+        groups = _alike(self._spans, self.n_slots)
+        self._together = [_Together(g, self.n_slots, self.window, device) for g in groups if len(g) > 1]
+        self._apart = [
+            (span, _span_mask(span, self.window, device)) for g in groups if len(g) == 1 for span in g
+        ]
 
     def check(self, B: int, T: int) -> None:
         """Raise ValueError where the ids of a pass are not those planned."""
@@ -151,9 +151,9 @@ class SlotCache:
         for source, target, length in self._shares:
             keys[target, :length], values[target, :length] = keys[source, :length], values[source, :length]
         y_1NQH = torch.empty_like(q_1NQH)
-        if self._singles is not None:
-            self._singles.attend(q_1NQH[0], keys, values, y_1NQH[0], **options)
-        for span, allowed in zip(self._apart, self._masks, strict=True):
+        for group in self._together:
+            group.attend(q_1NQH[0], keys, values, y_1NQH[0], **options)
+        for span, allowed in self._apart:
             k_1SKH, v_1SKH = keys[span.slot, : span.n_keys][None], values[span.slot, : span.n_keys][None]
             here = slice(span.begin, span.end)
             y_1NQH[:, here] = attend(q_1NQH[:, here], k_1SKH, v_1SKH, allowed, **options)
@@ -171,32 +171,50 @@ class SlotCache:
         self.lengths[slot] = length
 
 
-class _Singles:
-    """Spans of one token each, attended to together: row i of the queries is slot i, if any."""
+def _alike(spans: Sequence[Span], n_slots: int) -> list[list[Span]]:
+    """Spans in groups of like length: padded to the longest, a group fills more than half of all slots."""
+    rest, groups = sorted(spans, key=lambda span: span.end - span.begin), []
+    while rest:
+        lengths = [span.end - span.begin for span in rest]
+        fit = [n for n in range(2, len(rest) + 1) if 2 * sum(lengths[:n]) > n_slots * lengths[n - 1]]
+        n = max(fit, default=1)
+        groups.append(rest[:n])
+        rest = rest[n:]
+    return groups
+
+
+class _Together:
+    """Spans attended to together: row i of the queries is slot i, if any, padded to the longest span."""
 
     def __init__(self, spans: Sequence[Span], n_slots: int, window: int | None, device: torch.device) -> None:
-        self._slots = torch.tensor([span.slot for span in spans], device=device)
-        self._places = torch.tensor([span.begin for span in spans], device=device)
-        self._position_S = torch.zeros(n_slots, dtype=torch.long, device=device)
-        self._position_S[self._slots] = torch.tensor([span.before for span in spans], device=device)
-        self._seen = seen_by_each(self._position_S, window)
+        T = max(span.end - span.begin for span in spans)
+        tokens = [(span, i) for span in spans for i in range(span.end - span.begin)]
+        self._where = (
+            torch.tensor([span.slot for span, _ in tokens], device=device),
+            torch.tensor([i for _, i in tokens], device=device),
+        )
+        self._places = torch.tensor([span.begin + i for span, i in tokens], device=device)
+        self._position_ST = torch.zeros(n_slots, T, dtype=torch.long, device=device)
+        positions = [span.before + i for span, i in tokens]
+        self._position_ST[self._where] = torch.tensor(positions, device=device)
+        self._seen = seen_by_each(self._position_ST, window)
 
     def attend(self, q_NQH: Tensor, keys: Tensor, values: Tensor, y_NQH: Tensor, **options: Any) -> None:
         """Fill in these spans' rows of y."""
-        q_SQH = q_NQH.new_zeros(len(keys), *q_NQH.shape[1:])
-        q_SQH[self._slots] = q_NQH[self._places]
+        q_STQH = q_NQH.new_zeros(*self._position_ST.shape, *q_NQH.shape[1:])
+        q_STQH[self._where] = q_NQH[self._places]
         longest = self._seen.shape[-1]
-        y_S1QH = attend(q_SQH[:, None], keys[:, :longest], values[:, :longest], self._seen, **options)
-        y_NQH[self._places] = y_S1QH[self._slots, 0]
+        y_STQH = attend(q_STQH, keys[:, :longest], values[:, :longest], self._seen, **options)
+        y_NQH[self._places] = y_STQH[self._where]
 
 
-def seen_by_each(position_N: Int[Tensor, "N"], window: int | None) -> Bool[Tensor, "N 1 S"]:
-    """Which keys one query a row may see, at these positions of their rows; S is the longest."""
-    key_S = torch.arange(int(position_N.max()) + 1, device=position_N.device)
-    seen_NS = key_S <= position_N[:, None]
+def seen_by_each(position_NT: Int[Tensor, "N T"], window: int | None) -> Bool[Tensor, "N T S"]:
+    """Which keys of its row each query may see, at these positions; S is the longest row."""
+    key_S = torch.arange(int(position_NT.max()) + 1, device=position_NT.device)
+    seen_NTS = key_S <= position_NT[..., None]
     if window is not None:
-        seen_NS &= position_N[:, None] - key_S < window
-    return seen_NS[:, None]
+        seen_NTS &= position_NT[..., None] - key_S < window
+    return seen_NTS
 
 
 def _span_mask(span: Span, window: int | None, device: torch.device) -> Bool[Tensor, "1 T S"] | None:

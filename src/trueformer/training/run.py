@@ -16,6 +16,7 @@ import torch
 
 from trueformer.data.shards import PreparedData, prepare
 from trueformer.evaluation.bits_per_byte import EvalResult
+from trueformer.memory import settle_memory
 from trueformer.models.config import DecoderConfig
 from trueformer.models.decoder import DecoderLM
 from trueformer.models.size import training_flops_per_token
@@ -33,7 +34,6 @@ from trueformer.training.config import FinetuneConfig, LoopConfig, RunConfig
 from trueformer.training.data import TextData, TrainingData
 from trueformer.training.distributed import World, joined_world, main_first
 from trueformer.training.loop import Trainer
-from trueformer.training.memory import settle_memory
 from trueformer.training.precision import compile_pays, parameter_dtype, resolve_device
 from trueformer.training.randomness import seed_everything
 from trueformer.training.run_folder import check_claim, check_resumable, clear, describe_run, find_checkpoint

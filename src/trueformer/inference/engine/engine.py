@@ -206,11 +206,14 @@ class Engine:
         return running, share
 
     def _part(self, running: _Running, budget: int) -> list[int]:
-        """What of a request's text goes into this pass; nothing while it waits."""
+        """What of a request's text goes into this pass; nothing while it waits.
+
+        A piece that ends before its prompt does brings nobody a token, so it is read only where the pass
+        reads nothing else.
+        """
         unread = running.ids[len(self._pool.held[running.slot]) :]
-        if running.answer is not None:
-            return []
-        return unread if len(unread) == 1 else unread[:budget]
+        waits = running.answer is not None or (1 < len(unread) > budget < CHUNK)
+        return [] if waits else unread[: max(budget, 1)]
 
     def _guess(self, running: _Running, unread: list[int]) -> list[int]:
         sampling = running.request.sampling

@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import sys
 import torch
-from trueformer.training.memory import settle_memory
+from trueformer.memory import settle_memory
 
 def resident(field="Rss"):
     rows = (line.split() for line in open("/proc/self/smaps_rollup"))
