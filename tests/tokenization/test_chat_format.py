@@ -172,6 +172,16 @@ def test_what_is_rendered_for_training_begins_with_the_prompt_asked_for_when_gen
 
 
 @pytest.mark.parametrize("layout", [OURS, CHATML])
+def test_behind_a_tools_result_the_assistant_goes_on_with_the_same_message(plain, layout):
+    chat, asked = made(plain, layout), user("6 * 7?")
+    called = ToolCall("calculator", "6*7"), ToolResult("42")
+    whole = chat.render(Conversation.of(asked, assistant(*called, "It is 42."))).ids
+    prompt = chat.prompt(Conversation.of(asked, assistant(*called)))
+    assert prompt[-1] == chat.tools.output_end
+    assert whole[: len(prompt)] == prompt
+
+
+@pytest.mark.parametrize("layout", [OURS, CHATML])
 def test_text_that_looks_like_a_mark_stays_text(plain, layout):
     chat = made(plain, layout)
     for name in chat.tokenizer.special_ids:

@@ -18,7 +18,16 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from trueformer.tokenization.chat_layout import CHATML, OURS, Layout, chatml_layout, jinja_template
 from trueformer.tokenization.chat_template import render_chat
-from trueformer.tokenization.conversations import Conversation, Message, Part, Role, Text, ToolCall, system
+from trueformer.tokenization.conversations import (
+    Conversation,
+    Message,
+    Part,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+    system,
+)
 from trueformer.tokenization.protocol import Tokenizer
 
 CALL_START, CALL_END = "<|call_start|>", "<|call_end|>"
@@ -56,7 +65,7 @@ class ChatFormat(Protocol):
     stop_ids: frozenset[int]  # any of them ends the assistant's turn
 
     def prompt(self, conversation: Conversation) -> list[int]:
-        """Tokens up to where the assistant's next message begins."""
+        """Tokens up to where the assistant goes on."""
         ...
 
 
@@ -97,8 +106,14 @@ class MarkedFormat:
         return rendered
 
     def prompt(self, conversation: Conversation) -> list[int]:
-        """Tokens up to where the assistant's next message begins; errors as for `render`."""
-        return self.render(conversation).ids + self._opening("assistant")
+        """Tokens up to where the assistant goes on: with a new message, or behind a tool's result.
+
+        Errors as for `render`.
+        """
+        ids, last = self.render(conversation).ids, conversation.messages[-1]
+        if isinstance(last.parts[-1], ToolResult):
+            return ids[: -1 - len(self.tokenizer.encode(self.layout.after))]
+        return ids + self._opening("assistant")
 
     def _opening(self, role: Role, text: str = "") -> list[int]:
         # The heading and what follows are one text: a template's text is cut into tokens as a whole, and line

@@ -1,7 +1,9 @@
 """Real servers: uvicorn on a free port of this machine, in a thread, over tiny models; some stay up."""
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -28,6 +30,17 @@ ASKED = Conversation.of(user("What is 6 * 7?"))
 ANSWERED = Conversation.of(
     *ASKED.messages, assistant(ToolCall("calculator", "6*7"), ToolResult("42"), "It is 42.")
 )
+
+
+@pytest.fixture
+def run_async() -> Callable[[Coroutine], object]:
+    """`asyncio.run` in a thread of its own: Playwright leaves a loop running in this one."""
+
+    def run(work: Coroutine) -> object:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(asyncio.run, work).result()
+
+    return run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

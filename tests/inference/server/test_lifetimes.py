@@ -119,7 +119,7 @@ def test_an_engine_that_failed_says_so_to_all_who_ask(serve, capfd):
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_nobody_waits_longer_for_work_than_the_client_does():
+def test_nobody_waits_longer_for_work_than_the_client_does(run_async):
     ended = []
 
     async def work() -> None:
@@ -133,7 +133,7 @@ def test_nobody_waits_longer_for_work_than_the_client_does():
         return {"type": "http.disconnect"}
 
     with pytest.raises(ClientDisconnect):
-        asyncio.run(while_connected(leave, work()))
+        run_async(while_connected(leave, work()))
     assert ended
 
 

@@ -183,7 +183,7 @@ def test_errors_are_those_of_the_client_and_say_what_to_send(server, changes, er
     assert said in raised.value.body["message"]
 
 
-def test_sixteen_at_once_say_what_each_says_alone(server):
+def test_sixteen_at_once_say_what_each_says_alone(server, run_async):
     prompts = [f"What is {i} * {i + 1}?" for i in range(16)]
     alone = [complete(server, prompt=prompt, max_tokens=24).choices[0].text for prompt in prompts]
 
@@ -193,17 +193,17 @@ def test_sixteen_at_once_say_what_each_says_alone(server):
             asked = [client.completions.create(prompt=prompt, **options) for prompt in prompts]
             return [answer.choices[0].text for answer in await asyncio.gather(*asked)]
 
-    assert asyncio.run(together()) == alone
+    assert run_async(together()) == alone
     assert len(set(alone)) > 8
 
 
-def test_the_asynchronous_client_streams(server):
+def test_the_asynchronous_client_streams(server, run_async):
     async def read() -> str:
         async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
             stream = await client.chat.completions.create(model=server.name, stream=True, **SAID)
             return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
-    assert asyncio.run(read()) == chat(server).choices[0].message.content
+    assert run_async(read()) == chat(server).choices[0].message.content
 
 
 ASKED = [{"role": "user", "content": "What is 6 * 7?"}]
@@ -276,3 +276,7 @@ def test_without_tools_of_its_own_the_server_leaves_calls_to_the_client(toolless
     assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
     for call in (choice.message.tool_calls[0], streamed[0]):
         assert (call.function.name, json.loads(call.function.arguments)) == ("calculator", {"input": "6*7"})
+    result = {"role": "tool", "tool_call_id": choice.message.tool_calls[0].id, "content": "42"}
+    told = [*ASKED, choice.message.model_dump(exclude_none=True), result]
+    again = toolless_server.client.chat.completions.create(**wishes | {"messages": told}).choices[0]
+    assert (again.finish_reason, again.message.content) == ("stop", "It is 42.")

@@ -13,6 +13,7 @@ from trueformer.inference.engine.request import Request
 from trueformer.inference.server.errors import ApiError
 from trueformer.inference.server.schemas import MOST_CHOICES, SEEDS, Body, ChatBody, CompletionBody
 from trueformer.inference.service import Service
+from trueformer.tokenization.conversations import ToolResult
 
 COMPLETION_TOKENS = 16  # OpenAI's, where max_tokens is not given
 PROMPT = "expected a string, token ids, or a list of either"
@@ -40,9 +41,11 @@ def ask_chat(service: Service, body: ChatBody) -> Asked:
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     try:
         conversation = from_openai(body.messages)
-        last = conversation.messages[-1].role
-        if last != "user":
-            raise ValueError(f"the last message is of the {last}: expected the user's, to be answered")
+        last = conversation.messages[-1]
+        if last.role != "user" and not isinstance(last.parts[-1], ToolResult):
+            raise ValueError(
+                f"the last message is of the {last.role}: expected the user's, to be answered, or a tool's"
+            )
         first = service.chat_request(
             conversation, _sampling(body, seed), max_new_tokens=most, logprobs=logprobs
         )
