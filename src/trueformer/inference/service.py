@@ -59,6 +59,7 @@ class Service:
             n_slots=config.n_slots,
             slot_len=self.context_length,
             tools=tools,
+            n_ids=loaded.tokenizer.vocab_size,
             look_up=config.look_up,
             max_queue=config.max_queue,
             compile_step=config.compile_step,

@@ -159,6 +159,18 @@ def test_a_beginning_shared_by_requests_that_come_at_once_is_read_once(random_mo
         assert ids_of(events, request) == alone.ids
 
 
+def test_a_prompt_that_does_not_fit_the_rest_of_a_pass_waits_for_the_next_but_a_long_one_is_cut(random_model):
+    lengths = (CHUNK - 20, 30, CHUNK + 5)
+    engine = Engine(random_model, n_slots=3, slot_len=128)
+    read = []
+    plan = engine.cache.plan
+    engine.cache.plan = lambda rows, shares: (read.append([n for _, n in rows]), plan(rows, shares))[1]
+    for i, length in enumerate(lengths):
+        engine.submit(Request(prompt=[i] * length, max_new_tokens=2))
+    drain(engine)
+    assert read == [[CHUNK - 20], [1, 30], [1, CHUNK], [5], [1]]
+
+
 def test_the_same_prompt_again_reads_its_last_token_only(random_model):
     engine = Engine(random_model, n_slots=1, slot_len=96)
     prompt = list(range(30))
@@ -304,6 +316,16 @@ def test_the_model_never_writes_the_marks_of_a_result(tool_model, chat):
     events = drain(engine)
     assert sum(len(ids_of(events, request)) for request in requests) == 1000
     assert not marks & {event.token.id for event in events if event.token}
+
+
+def test_ids_that_no_tokenizer_has_are_never_taken(random_model):
+    engine = Engine(random_model, n_slots=4, slot_len=64, n_ids=50)
+    for i in range(8):
+        sampling = SamplingConfig(temperature=5.0 * (i % 2), seed=i)
+        engine.submit(Request(prompt=[i], max_new_tokens=40, sampling=sampling))
+    taken = {event.token.id for event in drain(engine) if event.token}
+    assert taken <= set(range(50))
+    assert len(taken) > 40
 
 
 def test_log_probabilities_are_the_models_own(random_model):

@@ -216,6 +216,8 @@ FIELDS = [
 ]  # fmt: skip
 
 
+# The server's threads, whose types beartype checks by sampling, draw random numbers meanwhile.
+@pytest.mark.filterwarnings("ignore:Do not use the .random. module")
 @settings(deadline=None, max_examples=60)
 @given(
     base=st.sampled_from([(CHAT, SAID), (TEXT, PROMPTED)]),

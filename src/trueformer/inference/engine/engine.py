@@ -75,6 +75,7 @@ class Engine:
     """Requests under way over a fixed number of slots.
 
     The weights are taken as they are now: changed afterwards, they are not seen.
+    `n_ids`: how many the tokenizer has; a model may have more, which mean nothing and are never taken.
     `look_up`: how many tokens are guessed a step where the likeliest is always taken (0: none).
     `compile_step`: passes that bring one token to each are compiled, here and now.
 
@@ -89,6 +90,7 @@ class Engine:
         n_slots: int,
         slot_len: int,
         tools: Tools | None = None,
+        n_ids: int | None = None,
         look_up: int = 0,
         max_queue: int = 10_000,
         compile_step: bool = False,
@@ -104,6 +106,10 @@ class Engine:
             self._compiled = CompiledStep(model, self.cache) if compile_step else None
         self.model, self.tools, self.look_up, self.max_queue = packed(model), tools, look_up, max_queue
         self._device, self._vocab_size = weight.device, model.config.vocab_size
+        never = list(range(self._vocab_size if n_ids is None else n_ids, self._vocab_size))
+        if tools is not None:  # only the program opens and closes results
+            never += [tools.marks.output_start, tools.marks.output_end]
+        self._never = torch.tensor(never, dtype=torch.long, device=self._device)
         self.n_slots, self._pool = n_slots, SlotPool(self.cache, n_slots)
         self._queue: deque[Request] = deque()
         self._running: list[_Running] = []
@@ -231,8 +237,7 @@ class Engine:
             logits_BV, counts = self._compiled([ids[0] for _, ids in rows], slots), [1] * len(rows)
         else:
             logits_BV, counts = self._read(rows, shares)
-        if self.tools is not None:  # only the program opens and closes results
-            logits_BV[:, [self.tools.marks.output_start, self.tools.marks.output_end]] = NEVER
+        logits_BV[:, self._never] = NEVER
         parts = zip(rows, logits_BV.split(counts), strict=True)
         return [(running, part) for (running, _), part in parts if len(part)]
 

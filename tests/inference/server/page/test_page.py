@@ -144,6 +144,13 @@ def test_a_message_is_asked_for_shown_and_kept(page: Page) -> None:
     assert wanted.items() <= request.items()
     assert {"model", "temperature", "top_p", "min_p", "repetition_penalty", "max_tokens"} <= request.keys()
     assert not {"seed", "top_k"} & request.keys(), "off is not sent"
+    set_slider(page, "max_tokens", 8192)  # its right end: as long as there is room
+    page.get_by_label("Message", exact=True).fill("Hello again")
+    page.keyboard.press("Enter")
+    expect(page.locator(".user")).to_have_count(2)
+    page.keyboard.press("Escape")
+    expect(page.locator("[aria-busy]")).to_have_count(0, timeout=60_000)
+    assert "max_tokens" not in asked[1]
     before = page.locator("#messages").inner_text()
     page.reload()
     assert page.locator("#messages").inner_text() == before

@@ -6,7 +6,7 @@ const SLIDERS = [
   { name: "top_k", label: "Top k", min: 0, max: 200, step: 1, usual: 0, off: 0, says: "Only so many of the likeliest tokens." },
   { name: "min_p", label: "Min p", min: 0, max: 0.5, step: 0.01, usual: 0, off: 0, says: "Only tokens this likely, compared with the likeliest." },
   { name: "repetition_penalty", label: "Repetition penalty", min: 1, max: 1.5, step: 0.01, usual: 1, off: 1, says: "Makes tokens that were used less likely." },
-  { name: "max_tokens", label: "Most tokens", min: 8, max: 4096, step: 8, usual: 512, says: "Where a reply is cut." },
+  { name: "max_tokens", label: "Most tokens", min: 8, max: 4096, step: 8, usual: 512, off: 4096, says: "Where a reply is cut; off: where the context ends." },
 ];
 
 const settings = { values: {}, seed: "", system: "" };
@@ -56,12 +56,12 @@ function showSettings() {
   if (find("system").value !== settings.system) find("system").value = settings.system;
 }
 
-/** A reply can be no longer than the model's context, half of which is left to the conversation by default. */
+/** A reply can be no longer than the model's context; in a short one it may take all the room there is. */
 function limitTokens(context) {
   const slider = SLIDERS.find(({ name }) => name === "max_tokens");
   if (!Number.isInteger(context) || context < 16) return;
-  slider.max = Math.min(4096, context - (context % 8));
-  slider.usual = Math.min(512, (context >> 4) * 8);
+  slider.max = slider.off = Math.min(4096, context - (context % 8));
+  slider.usual = context < 1024 ? slider.off : 512;
   find("max_tokens").max = slider.max;
   if (settings.values.max_tokens > slider.max || !kept("settings")) settings.values.max_tokens = slider.usual;
   showSettings();
@@ -69,9 +69,10 @@ function limitTokens(context) {
 
 /** The settings as the server takes them; no seed means a new one each time. */
 function samplingRequest() {
-  const { top_k, ...sampling } = settings.values;
+  const { top_k, max_tokens, ...sampling } = settings.values;
+  const limited = max_tokens !== SLIDERS.find(({ name }) => name === "max_tokens").off;
   const seed = /^\d{1,15}$/.test(settings.seed.trim()) ? { seed: Number(settings.seed) } : {};
-  return { ...sampling, ...(top_k ? { top_k } : {}), ...seed };
+  return { ...sampling, ...(top_k ? { top_k } : {}), ...(limited ? { max_tokens } : {}), ...seed };
 }
 
 /** Light or dark: the system's unless the reader chose. */
