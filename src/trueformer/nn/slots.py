@@ -165,6 +165,12 @@ class SlotCache:
             self.lengths[span.slot] = span.n_keys
         self._spans = []
 
+    def erase(self, slot: int) -> None:
+        """Forget all that a slot holds or held: a key that is NaN stays one under any mask."""
+        self.lengths[slot] = 0
+        for tensor in [*self.keys, *self.values]:
+            tensor[slot].zero_()
+
     def cut(self, slot: int, length: int) -> None:
         """Forget all but the first `length` tokens of a slot; the memory is kept and used again."""
         assert 0 <= length <= self.lengths[slot], "a slot can only be cut shorter"

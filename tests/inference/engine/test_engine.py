@@ -358,6 +358,25 @@ def test_logits_that_are_not_finite_end_their_own_request_only(random_model):
     assert reason_of(events, good) == "length"
 
 
+def test_what_was_not_finite_in_a_slot_harms_nobody_who_gets_it_later(random_model):
+    """Where slots attend together, a short text's row spans what the slot held further on."""
+    engine = Engine(random_model, n_slots=2, slot_len=64)
+    bad = Request(prompt=[1] * 9, max_new_tokens=9)
+    engine.submit(bad)
+    engine.step()
+    with torch.inference_mode():
+        engine.cache.keys[0][0, 8] = float("nan")
+    assert reason_of(drain(engine), bad) == "error"
+    greedy = SamplingConfig(temperature=0.0)
+    short, long = (Request(prompt=[n] * n, max_new_tokens=4, sampling=greedy) for n in (2, 30))
+    engine.submit(long)  # in the other slot, which is free for longer
+    engine.submit(short)
+    events = drain(engine)
+    for request in (short, long):
+        [alone] = generate(random_model, [request.prompt], greedy, max_new_tokens=4)
+        assert ids_of(events, request) == alone.ids
+
+
 def test_what_cannot_be_is_refused(random_model):
     engine = Engine(random_model, n_slots=1, slot_len=8, max_queue=1)
     with pytest.raises(ValueError, match="has 8 tokens: expected at most 7"):

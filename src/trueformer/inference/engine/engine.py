@@ -351,7 +351,7 @@ class Engine:
         if running.answer is not None:
             running.answer.cancel()
         self._running.remove(running)
-        self._pool.release(running.slot)
+        self._pool.release(running.slot, damaged=reason == "error")
         return [Event(running.request, reason=reason)]
 
 

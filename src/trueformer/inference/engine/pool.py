@@ -50,10 +50,13 @@ class SlotPool:
         empty = [slot for slot in self._free if not self.held[slot]]
         return (empty or self._free)[0]
 
-    def release(self, slot: int) -> None:
-        """Let others have it; what it holds stays until they do."""
+    def release(self, slot: int, *, damaged: bool = False) -> None:
+        """Let others have it; what it holds stays until they do, unless that is damaged."""
         assert slot not in self._free, "the slot is free already"
         self._free.append(slot)
+        if damaged:
+            self.held[slot] = []
+            self.cache.erase(slot)
 
 
 def _common(held: Sequence[int], prompt: Sequence[int]) -> int:
