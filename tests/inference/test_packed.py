@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trueformer.inference.packed import PackedLinear, can_pack, packed
 from trueformer.models.config import DecoderConfig
@@ -26,6 +27,27 @@ def test_a_packed_layer_is_the_plain_one(dtype, rows, width, out, bias):
     with torch.inference_mode():
         found = PackedLinear(layer.weight, layer.bias)(x)
         torch.testing.assert_close(found, layer(x), **CLOSE[dtype])
+
+
+class RowsSeen(TorchDispatchMode):
+    """Notes how many rows each packed product is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: set[int] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.mkldnn._linear_pointwise.default:
+            self.rows.add(args[0].shape[:-1].numel())
+        return func(*args, **(kwargs or {}))
+
+
+def test_n11_few_numbers_of_rows_reach_onednn_which_keeps_a_kernel_for_each():
+    layer = PackedLinear(torch.randn(8, 8), None)
+    with torch.no_grad(), RowsSeen() as seen:
+        for n in range(1, 101):
+            assert layer(torch.ones(1, n, 8)).shape == (1, n, 8)
+    assert seen.rows == {*range(1, 9), *range(16, 105, 8)}
 
 
 @pytest.mark.parametrize("tied", [True, False])
