@@ -116,14 +116,24 @@ def test_guessing_takes_fewer_passes_where_a_text_repeats_itself(tool_model, cha
     assert passes[1] < passes[0]
 
 
+def passes_of(engine) -> list[list[int]]:
+    """Fills up with the numbers of tokens a row of every pass from now on."""
+    passes, plan = [], engine.cache.plan
+
+    def noted(rows, shares):
+        passes.append([n for _, n in rows])
+        plan(rows, shares)
+
+    engine.cache.plan = noted
+    return passes
+
+
 def test_a_shared_beginning_is_read_once(random_model):
     """From a free slot in place, from a busy one by copying; the answers stay those of a fresh engine."""
     system = [i % 97 for i in range(40)]
     greedy = SamplingConfig(temperature=0.0)
     engine = Engine(random_model, n_slots=2, slot_len=96)
-    read = []
-    plan = engine.cache.plan
-    engine.cache.plan = lambda rows, shares: (read.append(sum(n for _, n in rows)), plan(rows, shares))[1]
+    read = passes_of(engine)
     requests = [Request(prompt=[*system, i, i], max_new_tokens=5, sampling=greedy) for i in range(3)]
     engine.submit(requests[0])
     events = engine.step()
@@ -131,7 +141,7 @@ def test_a_shared_beginning_is_read_once(random_model):
     events += drain(engine)
     engine.submit(requests[2])  # both free: in place
     events += drain(engine)
-    assert sum(read) == 42 + 2 + 2 + 3 * 4
+    assert sum(map(sum, read)) == 42 + 2 + 2 + 3 * 4
     for request in requests:
         [alone] = generate(random_model, [request.prompt], greedy, max_new_tokens=5)
         assert ids_of(events, request) == alone.ids
@@ -146,14 +156,12 @@ def test_a_beginning_shared_by_requests_that_come_at_once_is_read_once(random_mo
     system = [i % 97 for i in range(shared)]
     greedy = SamplingConfig(temperature=0.0)
     engine = Engine(random_model, n_slots=4, slot_len=128)
-    read = []
-    plan = engine.cache.plan
-    engine.cache.plan = lambda rows, shares: (read.append(sum(n for _, n in rows)), plan(rows, shares))[1]
+    read = passes_of(engine)
     requests = [Request(prompt=[*system, i, i], max_new_tokens=3, sampling=greedy) for i in range(4)]
     for request in requests:
         engine.submit(request)
     events = drain(engine)
-    assert read == [*passes, 4, 4]
+    assert list(map(sum, read)) == [*passes, 4, 4]
     for request in requests:
         [alone] = generate(random_model, [request.prompt], greedy, max_new_tokens=3)
         assert ids_of(events, request) == alone.ids
@@ -162,9 +170,7 @@ def test_a_beginning_shared_by_requests_that_come_at_once_is_read_once(random_mo
 def test_a_prompt_that_does_not_fit_the_rest_of_a_pass_waits_for_the_next_but_a_long_one_is_cut(random_model):
     lengths = (CHUNK - 20, 30, CHUNK + 5)
     engine = Engine(random_model, n_slots=3, slot_len=128)
-    read = []
-    plan = engine.cache.plan
-    engine.cache.plan = lambda rows, shares: (read.append([n for _, n in rows]), plan(rows, shares))[1]
+    read = passes_of(engine)
     for i, length in enumerate(lengths):
         engine.submit(Request(prompt=[i] * length, max_new_tokens=2))
     drain(engine)
@@ -173,13 +179,14 @@ def test_a_prompt_that_does_not_fit_the_rest_of_a_pass_waits_for_the_next_but_a_
 
 def test_the_same_prompt_again_reads_its_last_token_only(random_model):
     engine = Engine(random_model, n_slots=1, slot_len=96)
-    prompt = list(range(30))
+    read, prompt = passes_of(engine), list(range(30))
     texts = []
     for _ in range(3):
         request = Request(prompt=prompt, max_new_tokens=4, sampling=SamplingConfig(temperature=0.0))
         engine.submit(request)
         texts.append(ids_of(drain(engine), request))
     assert texts[0] == texts[1] == texts[2]
+    assert read == [[30], [1], [1], [1]] + 2 * [[1], [1], [1], [1]]
 
 
 def test_cancelling_frees_the_slot_for_the_next_step(random_model):
