@@ -1,6 +1,7 @@
 """Generation: the cached, batched path against the plain twin, one row and one whole pass a token."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -42,14 +43,13 @@ def model_of(kind: int, build: Callable[..., DecoderLM]) -> DecoderLM:
     return MODELS[kind]
 
 
-# Derandomised: the two paths' logits differ by rounding, about 1e-6, and once in a million draws the random
-# number falls in between. Examples that pass once pass always.
-@settings(deadline=None, max_examples=40, derandomize=True)
+# In float64: two paths' float32 logits differ by about 1e-6, and now and then a draw falls in between.
+@settings(deadline=None, max_examples=40)
 @given(data=st.data(), kind=st.integers(0, len(KINDS) - 1), new=st.integers(1, 16))
 def test_t20_t21_n9_cached_batches_of_unequal_rows_equal_each_row_alone_without_a_cache(
     build: Callable[..., DecoderLM], data: st.DataObject, kind: int, new: int
 ) -> None:
-    model = model_of(kind, build)
+    model = deepcopy(model_of(kind, build)).double()
     prompts = data.draw(prompts_of)
     rows = data.draw(st.lists(sampling_of, min_size=len(prompts), max_size=len(prompts)))
     stop_ids = data.draw(st.sets(st.integers(0, VOCAB - 1), max_size=3))

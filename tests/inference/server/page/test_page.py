@@ -374,6 +374,19 @@ def test_damaged_memory_does_not_stop_the_page(page: Page, damaged: str) -> None
     expect(page.locator(".reply .usage").last).to_contain_text("token")
 
 
+def test_who_writes_before_the_models_are_known_is_answered(page: Page) -> None:
+    waiting: list[Route] = []
+    page.route("**/v1/models", lambda route: waiting.append(route))
+    page.reload()
+    page.get_by_label("Message", exact=True).fill("Hello")
+    page.keyboard.press("Enter")
+    expect(page.locator("[aria-busy]")).to_have_count(1)
+    for route in waiting:
+        route.continue_()
+    page.unroute("**/v1/models")
+    expect(page.locator(".reply .usage")).to_contain_text("token")
+
+
 def test_what_is_kept_is_bounded_and_the_newest_stays(page: Page) -> None:
     begin(page, [{"role": "user", "text": f"{i} {'x' * 50_000}"} for i in range(45)])
     page.route("**/chat/completions", lambda route: route.abort())

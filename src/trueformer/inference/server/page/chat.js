@@ -38,15 +38,11 @@ function follow() {
 async function ask() {
   const stop = new AbortController();
   const { messages } = chat;
-  const request = {
-    model: find("model").value, messages: toRequest(messages, settings.system), ...samplingRequest(),
-    stream: true, stream_options: { include_usage: true }, logprobs: true, top_logprobs: MOST_ALTERNATIVES,
-  };
   const reply = newReply();
   messages.push(reply);
   showTrouble(null);
   let trouble = null;
-  chat.running = { stop, reply, ended: take(request, reply, stop.signal).catch((error) => { trouble = error; }) };
+  chat.running = { stop, reply, ended: take(messages, reply, stop.signal).catch((error) => { trouble = error; }) };
   pinned = true;
   draw();
   await chat.running.ended;
@@ -54,10 +50,16 @@ async function ask() {
   end(messages, reply, trouble);
 }
 
-/** Adds the chunks of a reply as they come, with the seconds they took. */
-async function take(request, reply, signal) {
+const completionRequest = (messages) => ({
+  model: find("model").value, messages: toRequest(messages, settings.system), ...samplingRequest(),
+  stream: true, stream_options: { include_usage: true }, logprobs: true, top_logprobs: MOST_ALTERNATIVES,
+});
+
+/** Adds the chunks of a reply as they come, with the seconds they took; who writes early waits for the models' names. */
+async function take(messages, reply, signal) {
+  if (!offered.length) await learnModels(signal);
   const started = performance.now();
-  for await (const chunk of complete(request, signal)) {
+  for await (const chunk of complete(completionRequest(messages), signal)) {
     addChunk(reply, chunk);
     const seconds = (performance.now() - started) / 1000;
     if (!reply.first && (reply.tokens || !isEmpty(reply))) reply.first = seconds;

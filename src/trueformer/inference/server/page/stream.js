@@ -41,8 +41,8 @@ async function reason(response) {
 }
 
 /** The models that the server offers. */
-async function models() {
-  const answer = await (await call("v1/models")).json().catch(() => null);
+async function models(signal) {
+  const answer = await (await call("v1/models", { signal })).json().catch(() => null);
   const offered = Array.isArray(answer?.data) ? answer.data.filter((model) => typeof model?.id === "string") : [];
   if (!offered.length) throw new Trouble("The server offers no model.");
   return offered;

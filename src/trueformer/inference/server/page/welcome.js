@@ -38,11 +38,11 @@ const EXAMPLES = [
 /** Asks what models there are, and greets. */
 async function greet() {
   showTrouble(null);
-  try {
-    offered = await models();
-  } catch (trouble) {
-    return showTrouble(trouble, greet);
-  }
+  await learnModels().catch((trouble) => showTrouble(trouble, greet));
+}
+
+async function learnModels(signal) {
+  offered = await models(signal);
   const [select, before] = [find("model"), kept("model")];
   select.replaceChildren(...offered.map(({ id }) => make("option", { value: id }, id)));
   if (offered.some(({ id }) => id === before)) select.value = before;
