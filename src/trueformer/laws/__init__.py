@@ -1,0 +1,1 @@
+"""Laws, one file a component: executable statements of what must hold of a transformer."""
