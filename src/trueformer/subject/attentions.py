@@ -23,7 +23,8 @@ class Attention:
     """One attention: `path` is the module that ran it; what it used, as it was used.
 
     `product_HTS` is q·k as multiplied; `logits_HTS` goes into the softmax (masked), None where there is no plain one;
-    `weights_HTS` multiplies the values, in the event `mixing`. `factor` is the product of all numbers that scaled q, k or the scores.
+    `weights_HTS` multiplies the values, in the event `mixing`. `factor` is the product of all numbers that scaled
+    q, k or the scores; `normed` where both were normed; `tables` are what q met that no input reaches, as cosines.
     """
 
     path: str
@@ -196,6 +197,15 @@ def _main_line(trace: Trace, tensor: Tensor) -> Iterator[Event]:
         seen.add(id(event))
         yield event
         parents = event.parents
+
+
+def projected_from(trace: Trace, tensor: Tensor) -> Tensor | None:
+    """The rows (T, C) that were projected to make a query, key or value; None where no projection is seen."""
+    for event in _main_line(trace, tensor):
+        if event.op in PRODUCTS:
+            rows = next((factor for factor in factors(event) if trace.is_tainted(factor)), None)
+            return None if rows is None else rows.reshape(-1, rows.shape[-1])
+    return None
 
 
 def _is_norm(trace: Trace, event: Event) -> bool:

@@ -168,6 +168,22 @@ class Subject:
         return trace
 
     @functools.cached_property
+    def influence(self) -> Tensor:
+        """How far changing token t moves the logits at s, as a share of the most that any change does: (T, T).
+
+        Raises:
+            NotApplicable: no logit depends on any token.
+        """
+        ids, usual = self.ids(), self.usual_ids.to(device_of(self.model))
+        other = usual[(torch.searchsorted(usual, ids) + 1) % len(usual)]
+        changed = torch.where(torch.eye(self.length, dtype=torch.bool, device=ids.device), other, ids)
+        both = self.logits(torch.cat([ids, changed]))
+        moved_TT = (both[1:] - both[:1]).abs().amax(-1)
+        if not moved_TT.any():
+            raise NotApplicable("no logit depends on any token")
+        return moved_TT / moved_TT.max()
+
+    @functools.cached_property
     def passed(self) -> Trace:
         """One watched pass over random ids, which many laws share."""
         return self.trace(self.ids())
