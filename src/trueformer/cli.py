@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import subcommand
 
 from trueformer.commands.chat import Chat
+from trueformer.commands.check import Check
 from trueformer.commands.convert import Export, Import
 from trueformer.commands.data import Data
 from trueformer.commands.evaluate import Eval
@@ -29,6 +30,7 @@ Command = (
     | Annotated[Chat, subcommand("chat")]
     | Annotated[Serve, subcommand("serve")]
     | Annotated[Eval, subcommand("eval")]
+    | Annotated[Check, subcommand("check")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Import, subcommand("import")]

@@ -1,7 +1,7 @@
 """What a law is, what its probe returns, and the book in which every law stands once.
 
 A law is an executable statement of what must hold. Its probe gets a Subject and returns Evidence; it never
-guesses: where it cannot tell, it raises NotApplicable. Leaves out running them: `doctor/runner.py`.
+guesses: where it cannot tell, it raises `subject.errors.NotApplicable`. Leaves out running them: `doctor/runner.py`.
 """
 
 from collections.abc import Callable
@@ -21,10 +21,6 @@ class Verdict(StrEnum):
     NOT_CHECKED = "not checked"
     CRASHED = "crashed"
     TIMED_OUT = "timed out"
-
-
-class NotApplicable(Exception):
-    """The law says nothing of this subject; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,56 @@
+"""`trueformer.check`: a model and whatever else there is, tested against every law, and left as it was."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from trueformer.doctor.report import Report, Result
+from trueformer.doctor.runner import examine
+from trueformer.laws.book import select
+from trueformer.subject.subject import Claims, Subject
+
+
+def check(
+    model: nn.Module,
+    *,
+    vocab_size: int | None = None,
+    max_len: int | None = None,
+    claims: Claims | dict[str, Any] | None = None,
+    only: Sequence[str] = (),
+    deep: bool = False,
+    limit: float = 60.0,
+    name: str | None = None,
+    done: Callable[[Result], None] | None = None,
+    **parts: Any,
+) -> Report:
+    """Tests a model against the laws; needs nothing to compare with, and changes nothing of it.
+
+    `parts` are `loss`, `optimizer`, `loader`, `val_loader`, `schedule`, `generate`, `save`, `load`, `tokenizer`,
+    `train_step` and `build`: see `Subject`. `claims` declares what is meant to be unusual; `only` takes ids of laws
+    or components; `limit` is in seconds a law.
+
+        >>> report = trueformer.check(model, vocab_size=50257, loss=F.cross_entropy)
+        >>> report.raise_if_broken()
+
+    Raises:
+        ValueError: a part, claim or law that does not exist; a model that does not tell its vocabulary's size.
+    """
+    _check_names(parts)
+    declared = claims if isinstance(claims, Claims) else Claims(**(claims or {}))
+    subject = Subject(model=model, vocab_size=vocab_size, max_len=max_len, claims=declared, **parts)
+    return examine(
+        subject, select(only), name=name or type(subject.model).__name__, deep=deep, limit=limit, done=done
+    )
+
+
+PARTS = (
+    "loss", "optimizer", "loader", "val_loader", "schedule", "generate", "save", "load", "tokenizer", "train_step",
+    "build",
+)  # fmt: skip
+
+
+def _check_names(parts: dict[str, Any]) -> None:
+    strange = sorted(set(parts) - set(PARTS))
+    if strange:
+        raise ValueError(f"there is no part {strange[0]!r}: expected some of {', '.join(PARTS)}")

@@ -1,0 +1,126 @@
+"""Runs laws over a subject: each by itself, in a time limit, its crash reported as what it is, everything put back."""
+
+import signal
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import trueformer
+from trueformer.doctor.report import Report, Result
+from trueformer.laws.law import Law, Verdict
+from trueformer.subject.errors import NotApplicable
+from trueformer.subject.kept import kept, random_numbers_kept
+from trueformer.subject.subject import Subject
+
+OURS = str(Path(trueformer.__file__).parent)
+SUPPLY = {
+    "loss": "loss= (or --train FILE:parts)",
+    "optimizer": "optimizer= (or --train FILE:parts)",
+    "loader": "loader= (or --train FILE:parts)",
+    "val_loader": "val_loader= (or --train FILE:parts)",
+    "schedule": "schedule= (or --train FILE:parts)",
+    "train_step": "train_step= (or --train FILE:parts)",
+    "generate": "generate= (or --generate FILE:generate)",
+    "save": "save= (or --train FILE:parts)",
+    "load": "load= (or --train FILE:parts)",
+    "tokenizer": "tokenizer= (or --train FILE:parts)",
+    "build": "build= (a callable that makes the model anew)",
+}
+
+
+class _TimeUp(BaseException):
+    """Not an Exception, so that no `except Exception` of the code under test swallows it."""
+
+
+def examine(
+    subject: Subject,
+    laws: Sequence[Law],
+    *,
+    name: str = "model",
+    deep: bool = False,
+    limit: float = 60.0,
+    done: Callable[[Result], None] | None = None,
+) -> Report:
+    """Runs the laws in order. `limit` is in seconds for each; `done` is told of each result as it comes."""
+    started = time.perf_counter()
+    results = []
+    with kept(subject.model, subject.optimizer, subject.schedule):
+        for law in laws:
+            result = _judge(law, subject, deep, limit)
+            results.append(result)
+            if done is not None:
+                done(result)
+    return Report(subject=name, results=tuple(results), seconds=time.perf_counter() - started)
+
+
+def _judge(law: Law, subject: Subject, deep: bool, limit: float) -> Result:
+    missing = [need for need in law.needs if not subject.has(need)]
+    if missing:
+        wanted = " and ".join(SUPPLY[need] for need in missing)
+        return Result(law=law, verdict=Verdict.NOT_CHECKED, reason=f"supply {wanted}")
+    if law.deep and not deep:
+        return Result(law=law, verdict=Verdict.NOT_CHECKED, reason="takes longer: deep=True (or --deep)")
+    started = time.perf_counter()
+    result = _run(law, subject, limit)
+    seconds = time.perf_counter() - started
+    return Result(
+        law=law, verdict=result.verdict, evidence=result.evidence, reason=result.reason, seconds=seconds
+    )
+
+
+def _run(law: Law, subject: Subject, limit: float) -> Result:
+    assert law.probe is not None
+    try:
+        with _limited(limit), warnings.catch_warnings(), random_numbers_kept():
+            warnings.simplefilter("ignore")
+            evidence = law.probe(subject)
+    except NotApplicable as reason:
+        return Result(law=law, verdict=Verdict.NOT_APPLICABLE, reason=str(reason))
+    except _TimeUp:
+        return Result(law=law, verdict=Verdict.TIMED_OUT, reason=f"gave no answer in {limit:g} s")
+    except Exception as error:  # noqa: BLE001 - whatever the code under test raises is what is reported
+        return Result(law=law, verdict=Verdict.CRASHED, reason=told(error))
+    verdict = Verdict.HOLDS if evidence.holds else Verdict.BROKEN
+    return Result(law=law, verdict=verdict, evidence=evidence)
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Ends the block after so long; only the main thread can, elsewhere there is no limit."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def ring(number: int, frame: object) -> None:
+        raise _TimeUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def told(error: BaseException) -> str:
+    """An error, and the lines of the user's own code that led to it; whose it is where none of theirs did."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not _is_library(frame.filename)]
+    said = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+    if theirs:
+        lines = [
+            f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}"
+            for frame in theirs[-3:]
+        ]
+        return "\n".join([said, *lines])
+    last = frames[-1]
+    return f"{said} (in {Path(last.filename).name}:{last.lineno}, called by the probe)"
+
+
+def _is_library(filename: str) -> bool:
+    return filename.startswith((OURS, "<")) or "site-packages" in filename or "/lib/python3" in filename

@@ -1,0 +1,1 @@
+"""Blocks: residuals, gradients and scales through the depth."""

@@ -1,0 +1,1 @@
+"""Data: ids, splits, order and cursors."""

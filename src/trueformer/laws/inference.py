@@ -1,0 +1,1 @@
+"""Inference: caches, batches and sampling."""

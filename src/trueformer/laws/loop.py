@@ -1,0 +1,1 @@
+"""The training loop: accumulation, clipping, modes, memory."""

@@ -1,0 +1,1 @@
+"""The loss: it is the cross-entropy, of the right targets."""

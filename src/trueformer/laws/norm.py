@@ -1,0 +1,1 @@
+"""Normalisation: finite, in float32, with its epsilon where it belongs."""

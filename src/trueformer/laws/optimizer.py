@@ -1,0 +1,1 @@
+"""Optimizers: every parameter once, and steps that are what they say."""

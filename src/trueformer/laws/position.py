@@ -1,0 +1,1 @@
+"""Position: that order matters, and that it enters as it claims to."""

@@ -1,0 +1,1 @@
+"""Precision and devices: dtypes agree, nothing is left behind, compiled equals eager."""

@@ -1,0 +1,1 @@
+"""Stress: laws that take minutes."""

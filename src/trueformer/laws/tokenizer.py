@@ -1,0 +1,1 @@
+"""Tokenizers: what goes in comes out."""

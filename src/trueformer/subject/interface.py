@@ -1,0 +1,169 @@
+"""How a model is called and what it gives back: read from its signature and from one call, never from its class.
+
+Understood are `model(ids)` and `model(input_ids=…)`, with targets under any of the usual names; a tensor of logits, a
+tuple or dictionary that holds it with a loss, or an object with `.logits`. Shapes: B rows, T tokens, V vocabulary.
+"""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trueformer.subject.errors import NotUnderstood
+
+TARGETS = ("targets", "labels", "target", "y", "targets_BT")
+MASKS = ("attention_mask",)
+HINT = "expected a model that takes ids (B, T) and gives logits (B, T, V), alone or with a loss"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """What a call gave: logits (B, T, V), the model's own loss if it made one, and the whole result."""
+
+    logits: Tensor
+    loss: Tensor | None
+    whole: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interface:
+    """How to call one model.
+
+    `targets` and `mask` are the names of its parameters, if it has them; `fixed` is passed always; `needs_targets`
+    where logits at all positions come only with them; `encoder` are the ids of an encoder–decoder's other side.
+    """
+
+    targets: str | None = None
+    mask: str | None = None
+    fixed: tuple[tuple[str, Any], ...] = ()
+    needs_targets: bool = False
+    encoder: Tensor | None = None
+
+    def call(self, model: nn.Module, ids_BT: Tensor, targets_BT: Tensor | None = None, **more: Any) -> Output:
+        """Logits at every position, and the model's own loss where `targets_BT` are given and it takes them.
+
+        Raises:
+            NotUnderstood: what came back holds no logits.
+        """
+        if targets_BT is None and self.needs_targets:
+            targets_BT = ids_BT
+        named = dict(self.fixed) | more
+        if targets_BT is not None and self.targets is not None:
+            named[self.targets] = targets_BT
+        if self.encoder is not None:
+            rows = self.encoder.expand(len(ids_BT), -1)
+            return read(model(input_ids=rows, decoder_input_ids=ids_BT, **named), ids_BT)
+        return read(model(ids_BT, **named), ids_BT)
+
+
+def read(result: Any, ids_BT: Tensor) -> Output:
+    """The logits and the loss in whatever a model gave.
+
+    Raises:
+        NotUnderstood: there is no tensor of shape (B, T or 1, V) in it.
+    """
+    if isinstance(result, Tensor):
+        parts: list[Any] = [result]
+    elif isinstance(result, dict):
+        parts = [result.get("logits"), result.get("loss")]
+    elif hasattr(result, "logits"):
+        parts = [result.logits, getattr(result, "loss", None)]
+    else:
+        parts = list(result) if isinstance(result, tuple | list) else []
+    tensors = [part for part in parts if isinstance(part, Tensor) and part.is_floating_point()]
+    logits = [tensor for tensor in tensors if tensor.ndim == 3 and tensor.shape[0] == len(ids_BT)]
+    losses = [tensor for tensor in tensors if tensor.ndim == 0]
+    if not logits:
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        raise NotUnderstood(f"the model gave {type(result).__name__} with tensors of shape {shapes}: {HINT}")
+    return Output(logits=logits[0], loss=losses[0] if losses else None, whole=result)
+
+
+def learn(model: nn.Module, ids_BT: Tensor) -> Interface:
+    """How this model is called, tried on `ids_BT`.
+
+    Raises:
+        NotUnderstood: it gives no logits, or only the last position's and takes no targets.
+    """
+    names = list(inspect.signature(model.forward).parameters)
+    targets = next((name for name in TARGETS if name in names), None)
+    mask = next((name for name in MASKS if name in names), None)
+    fixed = tuple((name, False) for name in ("use_cache",) if name in names)
+    config = getattr(model, "config", None)
+    encoder = ids_BT[:1] if getattr(config, "is_encoder_decoder", False) else None
+    plain = Interface(targets=targets, mask=mask, fixed=fixed, encoder=encoder)
+    if plain.call(model, ids_BT).logits.shape[1] == ids_BT.shape[1]:
+        return plain
+    full = Interface(targets=targets, mask=mask, fixed=fixed, encoder=encoder, needs_targets=True)
+    shape = full.call(model, ids_BT).logits.shape if targets else (0, 0)
+    if shape[1] != ids_BT.shape[1]:
+        raise NotUnderstood(
+            f"the model gives the last position's logits only ({tuple(shape)} for ids {tuple(ids_BT.shape)}): {HINT}, "
+            f"or one that gives all of them when it gets targets (a parameter called {' or '.join(TARGETS)})"
+        )
+    return full
+
+
+def call_by_name(function: Any, *order: str, **offered: Any) -> Any:
+    """Calls a user's function with what it asks for by name; what it names otherwise gets `order`, in order.
+
+    Raises:
+        ValueError: it asks for something that is not offered.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    spare = [name for name in order if name not in {p.name for p in parameters}]
+    given: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if parameter.name in offered:
+            given[parameter.name] = offered[parameter.name]
+        elif parameter.default is parameter.empty:
+            if not spare:
+                raise ValueError(
+                    f"{getattr(function, '__name__', function)} asks for {parameter.name!r}: "
+                    f"expected parameters among {sorted(offered)}"
+                )
+            given[parameter.name] = offered[spare.pop(0)]
+    positional = [given[p.name] for p in parameters if p.name in given and p.kind == p.POSITIONAL_ONLY]
+    named = {p.name: given[p.name] for p in parameters if p.name in given and p.kind != p.POSITIONAL_ONLY}
+    return function(*positional, **named)
+
+
+def vocabulary_of(model: nn.Module) -> int | None:
+    """The rows of the largest embedding that is not one of positions, as far as the model's own words tell."""
+    config = getattr(model, "config", None)
+    config = getattr(config, "get_text_config", lambda: config)() if config is not None else None
+    for owner in (config, model):
+        size = getattr(owner, "vocab_size", None)
+        if isinstance(size, int):
+            return size
+    sizes = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
+    return max(sizes, default=None)
+
+
+LENGTHS = ("max_position_embeddings", "n_positions", "block_size", "max_len", "max_seq_len", "context_length",
+           "seq_len", "max_length", "n_ctx", "max_target_positions")  # fmt: skip
+
+
+def longest_of(model: nn.Module) -> int | None:
+    """The most tokens that the model says it takes, under any of the usual names."""
+    for owner in (
+        getattr(model, "config", None),
+        getattr(model, "cfg", None),
+        getattr(model, "args", None),
+        model,
+    ):
+        for name in LENGTHS:
+            value = owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
+            if isinstance(value, int) and value > 0:
+                return value
+    return None
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's first tensor is."""
+    tensor = next(iter(model.state_dict().values()), None)
+    return tensor.device if isinstance(tensor, Tensor) else torch.device("cpu")
