@@ -30,7 +30,7 @@ def declared_window(subject: Subject) -> int | None:
     """The window that the owner or the model's configuration declares, in tokens."""
     if subject.claims.window:
         return subject.claims.window
-    config = getattr(subject.model, "config", None)
+    config = subject.config
     for name in ("sliding_window", "window", "window_size", "attention_window"):
         value = getattr(config, name, None)
         if isinstance(value, int) and value > 0 and getattr(config, "use_sliding_window", True):
@@ -105,7 +105,7 @@ def scale(subject: Subject) -> Evidence:
 def _declared_scale(subject: Subject) -> float | None:
     if subject.claims.scale is not None:
         return subject.claims.scale
-    config = getattr(subject.model, "config", None)
+    config = subject.config
     if getattr(config, "model_type", "") in ("t5", "gpt_neo", "mt5", "umt5"):
         return 1.0  # folded into the initialisation, as their papers say
     multiplier = getattr(config, "attention_multiplier", None)
@@ -294,7 +294,7 @@ def rows_apart(subject: Subject) -> Evidence:
     statement="What stands at masked places changes nothing elsewhere.",
     source=f"{PAPER}.3",
     looks="Masks the end of one row and the beginning of another, and changes the ids there.",
-    tolerance="1e-5 of the largest logit.",
+    tolerance="2e-4 of the largest logit: float32, for in float64 some models' rows without any key are NaN.",
     symptoms="Answers depend on how much padding a batch needed; longer batches are worse.",
     causes="The mask is inverted, transposed, broadcast over queries or the wrong row, or not passed on.",
     needs=("logits",),
@@ -311,10 +311,10 @@ def padding(subject: Subject) -> Evidence:
     real[1::2, :5] = 0
     # A causal model's places before the text see nothing but padding: what they give is nobody's.
     other = torch.where(real.bool(), ids, subject.ids(rows, seed=3))
-    one, two = (subject.logits(each, **{name: real})[real.bool()] for each in (ids, other))
+    one, two = (subject.logits(each, subject.single, **{name: real})[real.bool()] for each in (ids, other))
     off = float((one - two).abs().max() / one.abs().max())
-    saw = "ids under the mask change logits outside it" if not off <= subject.noise else ""
-    return Evidence(measured=off, bound=subject.noise, where=name, saw=saw)
+    saw = "ids under the mask change logits outside it" if not off <= 2e-4 else ""
+    return Evidence(measured=off, bound=2e-4, where=name, saw=saw)
 
 
 @law(

@@ -154,7 +154,7 @@ def rotation_keeps_length(subject: Subject) -> Evidence:
     "position/frequencies",
     statement="The frequencies of the rotation are those of the stated base: base^(−2i/d).",
     source=f"{ROPE}: θᵢ = 10000^(−2(i−1)/d)",
-    looks="Repeats one token; rotates what stands at place 0 by the stated frequencies; compares scores, in both layouts.",
+    looks="Repeats one token; rotates what stands at place 0 by the stated frequencies; compares scores, either layout.",
     tolerance="1e-3 of the largest score, at the layout that fits best.",
     symptoms="Far tokens look alike, or near ones do; long range degrades; weights of others do not fit.",
     causes="2·head_dim or the model's width in the exponent, i instead of 2i, a base that is not the configuration's.",
@@ -194,7 +194,7 @@ def _by_distance(found: list[tuple[float, str]], attentions: list[Attention]) ->
 def _stated_base(subject: Subject) -> float | None:
     if subject.claims.rope_base is not None:
         return subject.claims.rope_base
-    config = getattr(subject.model, "config", None)
+    config = subject.config
     scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
     if isinstance(scaling, dict):
         usual = scaling.get("rope_type", "default") == "default"
@@ -321,7 +321,9 @@ def order(subject: Subject) -> Evidence:
     if not subject.claims.positions:
         raise NotApplicable("the model is declared to have no positions")
     ids = subject.ids()
-    a, b = 1, next(i for i in range(2, subject.length) if ids[0, i] != ids[0, 1])
+    # The last places but one: a window may hide what is further back.
+    b = subject.length - 2
+    a = next(i for i in reversed(range(b)) if ids[0, i] != ids[0, b])
     swapped = ids.clone()
     swapped[0, [a, b]] = ids[0, [b, a]]
     before, after = subject.logits(ids)[0, -1], subject.logits(swapped)[0, -1]

@@ -118,10 +118,8 @@ def _described(
     left: Tensor,
     right: Tensor,
 ) -> Attention:
-    _, n_queries, n_keys = weights.shape
-    product = scores.value.reshape(-1, *scores.value.shape[-2:])
-    if product.shape[-2:] != (n_queries, n_keys):
-        product, left, right = product.transpose(-1, -2), right, left
+    if (left.shape[-2], right.shape[-2]) != tuple(weights.shape[-2:]):
+        left, right = right, left
     on_left, on_right = _scaled(trace, left), _scaled(trace, right)
     into = softmax.args[0] if softmax is not None else None
     return Attention(
@@ -130,7 +128,7 @@ def _described(
         query_HTD=left,
         key_HSD=right,
         value_HSD=values,
-        product_HTS=product,
+        product_HTS=left @ right.transpose(-1, -2),
         logits_HTS=_like(into, weights),
         softmax_HTS=None if softmax is None else _like(softmax.value, weights),
         weights_HTS=weights,

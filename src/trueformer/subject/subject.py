@@ -5,6 +5,7 @@ of rounding. Shapes: B rows, T tokens, V vocabulary.
 """
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,16 @@ from torch import Tensor, nn
 
 from trueformer.subject.attentions import Attention, attentions
 from trueformer.subject.errors import NotApplicable
-from trueformer.subject.interface import Interface, Output, device_of, learn, longest_of, vocabulary_of
+from trueformer.subject.interface import (
+    Interface,
+    Output,
+    config_of,
+    device_of,
+    learn,
+    longest_of,
+    reads_both_ways,
+    vocabulary_of,
+)
 from trueformer.subject.kept import random_numbers_kept
 from trueformer.subject.trace import Trace, watch
 
@@ -79,6 +89,8 @@ class Subject:
         self.model = getattr(self.model, "_orig_mod", self.model)
         self.vocab_size = self.vocab_size or vocabulary_of(self.model)
         self.max_len = self.max_len or longest_of(self.model)
+        if reads_both_ways(self.model):
+            self.claims = dataclasses.replace(self.claims, causal=False)
         if not self.vocab_size:
             raise ValueError(
                 "the model does not tell the size of its vocabulary: say vocab_size (--vocab-size)"
@@ -87,6 +99,11 @@ class Subject:
     def has(self, part: str) -> bool:
         """Whether the owner gave this part."""
         return part == "logits" or getattr(self, part) is not None
+
+    @functools.cached_property
+    def config(self) -> Any:
+        """The configuration that the model carries, if any."""
+        return config_of(self.model)
 
     @property
     def length(self) -> int:
@@ -110,7 +127,7 @@ class Subject:
     @functools.cached_property
     def usual_ids(self) -> Tensor:
         """The ids that are neither padding nor the beginning or end of a text."""
-        config = getattr(self.model, "config", None)
+        config = self.config
         special = {
             getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos", "decoder_start")
         }
@@ -142,6 +159,11 @@ class Subject:
             else:
                 return model
         raise AssertionError("the loop returns or raises")
+
+    @functools.cached_property
+    def single(self) -> nn.Module:
+        """As `exact`, in float32: for what some do in float32 whatever the weights are, such as hiding whole rows."""
+        return stirred(self.copied().to(torch.float32).eval())
 
     @functools.cached_property
     def noise(self) -> float:
