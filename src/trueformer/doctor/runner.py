@@ -18,16 +18,7 @@ from trueformer.subject.subject import Subject
 
 OURS = str(Path(trueformer.__file__).parent)
 SUPPLY = {
-    "loss": "loss= (or --train FILE:parts)",
-    "optimizer": "optimizer= (or --train FILE:parts)",
-    "loader": "loader= (or --train FILE:parts)",
-    "val_loader": "val_loader= (or --train FILE:parts)",
-    "schedule": "schedule= (or --train FILE:parts)",
-    "train_step": "train_step= (or --train FILE:parts)",
     "generate": "generate= (or --generate FILE:generate)",
-    "save": "save= (or --train FILE:parts)",
-    "load": "load= (or --train FILE:parts)",
-    "tokenizer": "tokenizer= (or --train FILE:parts)",
     "build": "build= (a callable that makes the model anew)",
 }
 
@@ -60,7 +51,7 @@ def examine(
 def _judge(law: Law, subject: Subject, deep: bool, limit: float) -> Result:
     missing = [need for need in law.needs if not subject.has(need)]
     if missing:
-        wanted = " and ".join(SUPPLY[need] for need in missing)
+        wanted = " and ".join(SUPPLY.get(need, f"{need}= (or --train FILE:parts)") for need in missing)
         return Result(law=law, verdict=Verdict.NOT_CHECKED, reason=f"supply {wanted}")
     if law.deep and not deep:
         return Result(law=law, verdict=Verdict.NOT_CHECKED, reason="takes longer: deep=True (or --deep)")

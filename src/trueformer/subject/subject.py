@@ -61,7 +61,8 @@ class Subject:
     `loss` takes (logits, targets) or (model, batch); `loader` and `val_loader` give batches; `schedule` is a
     scheduler of torch's or a function from the step to the rate; `generate` takes (model, ids, max_new_tokens) and
     what else it knows of temperature, top_k, top_p, min_p and seed; `save` and `load` take a path and what else they
-    name; `train_step` makes one update of some batches.
+    name; `train_step` makes one update of some batches, `evaluate` takes (model, loader); `load_tokenizer` takes the
+    path of a checkpoint; `peak_lr`, `warmup_steps` and `max_steps` are what the schedule was asked for.
     """
 
     model: nn.Module
@@ -78,7 +79,12 @@ class Subject:
     load: Callable[..., Any] | None = None
     tokenizer: Any = None
     train_step: Callable[..., Any] | None = None
+    evaluate: Callable[..., Any] | None = None
+    load_tokenizer: Callable[..., Any] | None = None
     build: Callable[[], nn.Module] | None = None
+    peak_lr: float | None = None
+    warmup_steps: int | None = None
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Reads from the model what was not said.
