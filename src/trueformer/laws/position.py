@@ -14,7 +14,7 @@ from trueformer.laws.attention import matrix, worst
 from trueformer.laws.law import Evidence, Figure, law
 from trueformer.subject.attentions import Attention, projected_from
 from trueformer.subject.errors import NotApplicable
-from trueformer.subject.subject import Subject, self_attentions
+from trueformer.subject.subject import Subject, dtype_of, self_attentions
 
 ROPE = "Su et al. 2021, arXiv:2104.09864, §3.2"
 
@@ -42,6 +42,11 @@ def spread(rows_TC: Tensor) -> float:
     return float((rows_TC - rows_TC[:1]).abs().max() / rows_TC.abs().max().clamp(min=1e-30))
 
 
+def rounding_of_tables(subject: Subject) -> float:
+    """What rounding of cosines may do, as a share: they may be kept in the weights' own dtype."""
+    return 1e-4 if dtype_of(subject.model) in (torch.float32, torch.float64) else 2e-2
+
+
 def diagonals_differ(scores_HTS: Tensor) -> float:
     """How far a matrix is from one whose diagonals are constant, as a share of its largest number."""
     off = (scores_HTS[:, 1:, 1:] - scores_HTS[:, :-1, :-1]).abs().max()
@@ -53,7 +58,7 @@ def diagonals_differ(scores_HTS: Tensor) -> float:
     statement="Where positions enter in attention, a score depends on the distance of two places, not on the places.",
     source=f"{ROPE}: ⟨f(q, m), f(k, n)⟩ = g(q, k, m − n)",
     looks="Repeats one token; the scores must be constant along every diagonal, in every layer.",
-    tolerance="1e-4 of the largest score: tables in float32 give 6e-7; wrong ones give 0.1 and more.",
+    tolerance="1e-4 of the largest score: float32 tables give 6e-7, wrong ones 0.1; 0.02 for models in half precision.",
     symptoms="It trains, worse; it does not carry over to other places or lengths.",
     causes="Wrong signs in the rotation, halves and pairs mixed up, q and k rotated differently, tables cut wrongly.",
     needs=("logits",),
@@ -70,8 +75,9 @@ def relative(subject: Subject) -> Evidence:
         figure = figure or matrix("Scores of one token repeated", attention.product_HTS[0], "key", "query")
         found.append((off, attention.path))
     off, where = worst(found)
-    saw = "the scores of one token repeated change along a diagonal" if not off <= 1e-4 else ""
-    return Evidence(measured=off, bound=1e-4, where=where, saw=saw, figure=figure)
+    bound = rounding_of_tables(subject)
+    saw = "the scores of one token repeated change along a diagonal" if not off <= bound else ""
+    return Evidence(measured=off, bound=bound, where=where, saw=saw, figure=figure)
 
 
 @law(
@@ -134,7 +140,7 @@ def values_stay(subject: Subject) -> Evidence:
     statement="Rotating a query or key leaves its length as it was.",
     source=f"{ROPE}: the matrix is orthogonal",
     looks="Repeats one token; the lengths of queries and keys must be the same at every place.",
-    tolerance="1e-4: sin² + cos² from float32 tables is one within 1e-7; from bf16 ones 0.01, which shows.",
+    tolerance="1e-4: sin² + cos² from float32 tables is one within 1e-7; 0.02 for models in half precision.",
     symptoms="Some distances are louder than others; it trains, worse.",
     causes="Wrong signs, a cosine where a sine belongs, tables of different frequencies, a channel left out.",
     needs=("logits",),
@@ -146,8 +152,9 @@ def rotation_keeps_length(subject: Subject) -> Evidence:
         for name, rows in (("queries", attention.query_HTD), ("keys", attention.key_HSD)):
             found.append((spread(rows.norm(dim=-1).transpose(0, 1)), f"{attention.path}, {name}"))
     off, where = worst(found)
-    saw = "lengths change with the place" if not off <= 1e-4 else ""
-    return Evidence(measured=off, bound=1e-4, where=where if saw else "", saw=saw)
+    bound = rounding_of_tables(subject)
+    saw = "lengths change with the place" if not off <= bound else ""
+    return Evidence(measured=off, bound=bound, where=where if saw else "", saw=saw)
 
 
 @law(
@@ -155,7 +162,7 @@ def rotation_keeps_length(subject: Subject) -> Evidence:
     statement="The frequencies of the rotation are those of the stated base: base^(−2i/d).",
     source=f"{ROPE}: θᵢ = 10000^(−2(i−1)/d)",
     looks="Repeats one token; rotates what stands at place 0 by the stated frequencies; compares scores, either layout.",
-    tolerance="1e-3 of the largest score, at the layout that fits best.",
+    tolerance="1e-3 of the largest score, at the layout that fits best; 0.2 for models in half precision.",
     symptoms="Far tokens look alike, or near ones do; long range degrades; weights of others do not fit.",
     causes="2·head_dim or the model's width in the exponent, i instead of 2i, a base that is not the configuration's.",
     needs=("logits",),
