@@ -182,9 +182,10 @@ def frequencies(subject: Subject) -> Evidence:
     if not found:
         raise NotApplicable("no rotation was seen")
     off, where = worst(found)
-    saw = f"scores are not those of a rotation with base {base:g}" if not off <= 1e-3 else ""
+    bound = 10 * rounding_of_tables(subject)
+    saw = f"scores are not those of a rotation with base {base:g}" if not off <= bound else ""
     return Evidence(
-        measured=off, bound=1e-3, where=where, saw=saw, figure=_by_distance(found, placeless(subject))
+        measured=off, bound=bound, where=where, saw=saw, figure=_by_distance(found, placeless(subject))
     )
 
 
