@@ -39,7 +39,8 @@ class Claims:
 
     `scale` multiplies q·k; `rope_base` and `window` as trained; `causal=False` for an encoder; `scaled_logits` where
     they carry a factor at initialisation; `positions=False` for a model that is meant to have none; `pad_id`,
-    `bos_id` and `eos_id` as the tokenizer has them; `ignore_index` of the loss.
+    `bos_id` and `eos_id` as the tokenizer has them; `ignore_index` of the loss; `mask` and `documents` name the
+    parameters of the model that take a padding mask (True where a token is real) and the numbers of documents.
     """
 
     causal: bool = True
@@ -52,6 +53,8 @@ class Claims:
     bos_id: int | None = None
     eos_id: int | None = None
     ignore_index: int = IGNORED
+    mask: str | None = None
+    documents: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -121,7 +124,7 @@ class Subject:
         """How the model is called, learnt from a copy of it once."""
         ids = self.ids(1, min(4, self.length))
         with random_numbers_kept(), torch.no_grad():
-            return learn(self.copied().eval(), ids)
+            return learn(self.copied().eval(), ids, self.claims.mask, self.claims.documents)
 
     def ids(self, n_rows: int = 1, n_tokens: int | None = None, seed: int = 0) -> Tensor:
         """Random ids (B, T) that are no special ones, as far as those are known."""
