@@ -10,7 +10,7 @@ Shapes: T queries, S keys, H heads, D the width of a head.
 import torch
 from torch import Tensor
 
-from trueformer.laws.attention import matrix, stated, worst
+from trueformer.laws.attention import documents_of, matrix, stated, worst
 from trueformer.laws.law import Evidence, Figure, law
 from trueformer.subject.attentions import Attention, projected_from
 from trueformer.subject.errors import NotApplicable
@@ -413,3 +413,25 @@ def order(subject: Subject) -> Evidence:
     bound = 1e-9 if subject.noise < 1e-4 else 1e-6
     saw = f"swapping tokens {a} and {b} changes nothing" if not off >= bound else ""
     return Evidence(measured=off, bound=bound, at_least=True, where="", saw=saw)
+
+
+@law(
+    "position/documents",
+    statement="Places are counted within each document of a row.",
+    source="Krell et al. 2021, arXiv:2107.02027, §3.2",
+    looks="Runs two documents in one row, and each alone, and compares their logits.",
+    tolerance="1e-5 of the largest logit.",
+    symptoms="A text means something else behind another one; quality depends on how rows are packed.",
+    causes="Places go on across documents: `arange(T)` where places since the document's start are meant.",
+    needs=("logits",),
+)
+def documents(subject: Subject) -> Evidence:
+    """Rotary scores know distances only, so that counting anew changes nothing; learned positions must begin again."""
+    name, half, ids = documents_of(subject), subject.length // 2, subject.ids()
+    numbers = (torch.arange(subject.length)[None] >= half).long()
+    packed = subject.logits(ids, **{name: numbers})
+    parts = ids[:, :half], ids[:, half:]
+    alone = torch.cat([subject.logits(part, **{name: torch.zeros_like(part)}) for part in parts], 1)
+    off = float((packed - alone).abs().max() / alone.abs().max())
+    saw = "a document has other logits behind another one" if not off <= subject.noise else ""
+    return Evidence(measured=off, bound=subject.noise, where=name, saw=saw)
