@@ -44,7 +44,6 @@ KINDS: tuple[dict[str, Any], ...] = (
         "norm_placement": "post",
         "attention_sinks": True,
         "logit_softcap": 5.0,
-        "scale_embedding": True,
     },
 )
 
