@@ -77,7 +77,7 @@ def _of_subject(file: str, source: str) -> Any:
     sys.modules[module.__name__] = module
     exec(compile(source, file, "exec"), module.__dict__)
     model = module.build()
-    return check(model, build=module.build, **module.parts(model))
+    return check(model, **module.parts(model))
 
 
 def _of_stack(file: str, source: str) -> Any:

@@ -76,4 +76,4 @@ def test_the_doctor_is_silent_on(planted, name: str) -> None:
     file, *edits = CONVENTIONS[name]
     module = planted(file, *edits)
     model = module.build()
-    check(model, build=module.build, **module.parts(model)).raise_if_broken()
+    check(model, **module.parts(model)).raise_if_broken()
