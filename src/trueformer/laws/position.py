@@ -214,38 +214,36 @@ def _stated_base(subject: Subject) -> float | None:
 
 def _off_from(attention: Attention, base: float) -> float:
     """The least difference from scores made by turning what stands at place 0, over layouts, directions and widths."""
-    q_HTD, k_HSD = attention.query_HTD.double(), attention.key_HSD.double()
-    scores = attention.product_HTS.double()
-    offs = []
-    for share in (1, 2, 4):
-        width = attention.d_head // share
-        if width < 2 or width % 2:
-            continue
-        for neighbours in (False, True):
-            for first in (True, False):
-                offs.append(_off_by(q_HTD, k_HSD, scores, base, width, neighbours, first))
-    return min(offs)
+    return min(
+        _off_by(attention, base, width, neighbours, first, forward)
+        for width in (attention.d_head, attention.d_head // 2, attention.d_head // 4)
+        if width >= 2 and width % 2 == 0
+        for neighbours in (False, True)
+        for first in (True, False)
+        for forward in (True, False)
+    )
 
 
 def _off_by(
-    q_HTD: Tensor, k_HSD: Tensor, scores: Tensor, base: float, width: int, neighbours: bool, first: bool
+    attention: Attention, base: float, width: int, neighbours: bool, first: bool, forward: bool
 ) -> float:
-    start = 0 if first else q_HTD.shape[-1] - width
-    angles = torch.arange(q_HTD.shape[1], dtype=torch.float64)[:, None] * base ** (
-        -torch.arange(0, width, 2, dtype=torch.float64) / width
-    )
-    turned = []
-    for x_HTD in (q_HTD, k_HSD):
-        x_HD = x_HTD[:, 0].clone()
-        part = x_HD[:, start : start + width]
-        pairs = part.unflatten(-1, (-1, 2)) if neighbours else part.unflatten(-1, (2, -1)).transpose(-1, -2)
-        complex_HP = torch.view_as_complex(pairs.contiguous())
-        rotated_HTP = complex_HP[:, None] * torch.polar(torch.ones_like(angles), angles)
-        rest = x_HD.clone()
-        rest[:, start : start + width] = 0
-        turned.append((rotated_HTP, rest))
-    (q_HTP, q_rest), (k_HSP, k_rest) = turned
-    expected = (q_HTP @ k_HSP.conj().transpose(-1, -2)).real + (q_rest * k_rest).sum(-1)[:, None, None]
+    """The difference where `width` channels turn, the first or the last ones, as neighbours or halves."""
+    length, d_head = attention.query_HTD.shape[1:]
+    rates = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
+    turns = torch.polar(torch.ones_like(angles), angles if forward else -angles)
+    start = 0 if first else d_head - width
+    parts = []
+    for rows in (attention.query_HTD, attention.key_HSD):
+        still = rows[:, 0].double().clone()
+        turned = still[:, start : start + width]
+        pairs = turned.unflatten(-1, (-1, 2)) if neighbours else turned.unflatten(-1, (2, -1)).mT
+        parts.append(torch.view_as_complex(pairs.contiguous())[:, None] * turns)
+        still[:, start : start + width] = 0
+        parts.append(still)
+    q_HTP, q_still, k_HSP, k_still = parts
+    expected = (q_HTP @ k_HSP.conj().mT).real + (q_still * k_still).sum(-1)[:, None, None]
+    scores = attention.product_HTS.double()
     return float((expected - scores).abs().max() / scores.abs().max().clamp(min=1e-30))
 
 
