@@ -45,22 +45,22 @@ def mutants(source: str) -> Iterator[tuple[str, int, str]]:
 
     Example: `x = a + b` gives `swap Add for Sub`, `drop left`, `drop right`.
     """
-    tree = ast.parse(source)
-    offsets = _line_offsets(source)
-    for node in _walk(tree):
+    raw, offsets = source.encode(), _line_offsets(source)
+    for node in _walk(ast.parse(source)):
         for operator in OPERATORS:
             for said, old, new in operator(node):
                 start = offsets[old.lineno - 1] + old.col_offset
                 end = offsets[old.end_lineno - 1] + old.end_col_offset
-                raw = source.encode()
-                text = ast.unparse(ast.fix_missing_locations(new))
-                text = (
-                    f"({text})"
-                    if isinstance(new, ast.BinOp | ast.BoolOp | ast.Compare | ast.UnaryOp)
-                    else text
-                )
-                mutated = (raw[:start] + text.encode() + raw[end:]).decode()
-                yield f"{said}: {ast.unparse(old)}", old.lineno, mutated
+                mutated = (raw[:start] + _text(old, new).encode() + raw[end:]).decode()
+                if mutated != source:
+                    yield f"{said}: {ast.unparse(old)}", old.lineno, mutated
+
+
+def _text(old: ast.AST, new: ast.AST) -> str:
+    """The new node as it can stand in the old one's place, whatever is around it."""
+    text = ast.unparse(ast.fix_missing_locations(new))
+    alone = isinstance(new, ast.BinOp | ast.BoolOp | ast.Compare | ast.UnaryOp | ast.Constant)
+    return f"({text})" if (alone and type(new) is not type(old)) or isinstance(new, ast.BinOp) else text
 
 
 def _line_offsets(source: str) -> list[int]:
@@ -76,12 +76,23 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
     if isinstance(node, ast.JoinedStr | ast.Raise | ast.Import | ast.ImportFrom):
         return
     yield node
+    if _negative(node):
+        return
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "bases"):
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
                 yield from _walk(child)
+
+
+def _negative(node: ast.AST) -> bool:
+    """Whether it is a number with a minus, as `-1` is to `ast`."""
+    return (
+        isinstance(node, ast.UnaryOp)
+        and isinstance(node.op, ast.USub)
+        and isinstance(node.operand, ast.Constant)
+    )
 
 
 def swap_operators(node: ast.AST) -> Iterator[Edit]:
