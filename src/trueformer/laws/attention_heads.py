@@ -10,7 +10,7 @@ from torch.nn import functional
 from trueformer.laws.law import Evidence, law
 from trueformer.subject.attentions import PRODUCTS, Attention, factors, projected_from, projection
 from trueformer.subject.errors import NotApplicable
-from trueformer.subject.subject import Subject, self_attentions
+from trueformer.subject.subject import Subject, has_attention, self_attentions
 from trueformer.subject.trace import Event, Trace, storage_of
 
 MOVES = {"clone", "copy", "contiguous", "cat", "stack", "_to_copy"}
@@ -35,7 +35,10 @@ def heads_split(subject: Subject) -> Evidence:
     place, ids = subject.length // 2, subject.ids()
     other = ids.clone()
     other[0, place] = next(i for i in subject.usual_ids.tolist() if i != int(ids[0, place]))
-    one, changed = subject.attentions[0], subject.trace(other)
+    one, changed = (
+        subject.attentions[0],
+        subject.trace(other, until=lambda trace: has_attention(trace, subject.length)),
+    )
     two = self_attentions(changed, subject.length)[0]
     inputs = projected_from(subject.passed, one.value_HSD), projected_from(changed, two.value_HSD)
     if inputs[0] is None or inputs[1] is None or moved(inputs[0], inputs[1], place) > 0:

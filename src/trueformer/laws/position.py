@@ -337,8 +337,7 @@ def every_place_differs(subject: Subject) -> Evidence:
     length = min(subject.max_len or subject.length, 600)
     ids = subject.ids()[:, :1].expand(1, length).contiguous()
     model = subject.copied().to(torch.bfloat16).eval()
-    trace = subject.trace(ids, model)
-    query_TX = self_attentions(trace, length)[0].query_HTD.float().transpose(0, 1).flatten(1)
+    query_TX = subject.first_attention(ids, model).query_HTD.float().transpose(0, 1).flatten(1)
     if spread(query_TX) == 0:
         raise NotApplicable("queries do not depend on their place")
     same = (query_TX[1:] == query_TX[:-1]).all(-1)
@@ -366,16 +365,14 @@ def limit(subject: Subject) -> Evidence:
     if longest > 2048:
         raise NotApplicable(f"the longest text ({longest} tokens) is too long to try")
     ids = subject.ids()[:, :1].expand(1, longest + 1).contiguous()
-    subject.logits(ids[:, :longest])
     try:
-        trace = subject.trace(ids)
+        given = subject.logits(ids, subject.single).shape[1]
     except Exception:  # noqa: BLE001 - refusing is what is hoped for, whatever the error is called
         return Evidence(measured=0, bound=0, saw="refused")
-    given = subject.logits(ids).shape[1]
     if given != longest + 1:
         saw = f"{longest + 1} tokens give logits for {given}: the text was cut without a word"
         return Evidence(measured=longest + 1 - given, bound=0, unit="places", saw=saw)
-    query_TX = self_attentions(trace, longest + 1)[0].query_HTD.transpose(0, 1).flatten(1)
+    query_TX = subject.first_attention(ids, subject.single).query_HTD.transpose(0, 1).flatten(1)
     if spread(query_TX) < subject.noise:
         raise NotApplicable("queries do not depend on their place")
     same = (query_TX[:-1] == query_TX[-1]).all(-1)
