@@ -146,21 +146,35 @@ MUTANTS = (
         "tables-left-behind",
         "precision",
         """        self.register_buffer("freqs_cis", self.make(), persistent=False)
+
+    def make(self):
+        head_dim = self.args.dim // self.args.n_heads
+        return precompute_freqs_cis(head_dim, self.args.max_seq_len, self.args.rope_theta)
+
+    def _apply(self, fn, recurse=True):
+        device = fn(torch.empty(0, device=self.freqs_cis.device)).device
+        with torch.device("cpu"):
+            self.freqs_cis = self.make().to(device)
+        return self
 """,
-        """        self.freqs_cis = self.make()
+        """        head_dim = self.args.dim // self.args.n_heads
+        self.freqs_cis = precompute_freqs_cis(head_dim, self.args.max_seq_len, self.args.rope_theta)
 """,
         "A3",
         also="position",
     ),
     bug(
-        "tables-rounded-with-the-model",
+        "angles-rounded-with-the-model",
         "precision",
         """        device = fn(torch.empty(0, device=self.freqs_cis.device)).device
         with torch.device("cpu"):
             self.freqs_cis = self.make().to(device)
         return self
 """,
-        """        self.freqs_cis = torch.view_as_complex(fn(torch.view_as_real(self.freqs_cis)).float())
+        """        width = self.args.dim // self.args.n_heads
+        rates = self.args.rope_theta ** -(torch.arange(0, width, 2) / width)
+        angles = fn(torch.outer(torch.arange(self.args.max_seq_len), rates)).float()
+        self.freqs_cis = torch.polar(torch.ones_like(angles), angles)
         return self
 """,
         also="position",

@@ -345,9 +345,10 @@ MUTANTS = (
             cache.advance(T)
 """,
         """            x_BTD = block(x_BTD, rotation=rotation, mask=mask, cache=cache)
-            if cache is not None and T == 1 and block is self.blocks[0]:
+            early = T == 1 and mask is None
+            if cache is not None and early and block is self.blocks[0]:
                 cache.advance(T)
-        if cache is not None and T > 1:
+        if cache is not None and not early:
             cache.advance(T)
 """,
         "N9",

@@ -6,9 +6,14 @@ Each test states a law in the plainest way, with no part of ours.
 import copy
 import itertools
 import math
+import os
+import pickle
+import resource
 
 import pytest
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -597,3 +602,94 @@ def test_every_parameter_gets_a_gradient(subject, model, parts):
     model.zero_grad()
     parts["loss"](model, batch).backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+def test_a_save_that_fails_leaves_the_last_one_whole(subject, model, parts, tmp_path):
+    """A file may not grow beyond 1000 bytes here, as on a full disk."""
+    subject.save(model, parts["optimizer"], tmp_path / "c", step=7)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises((OSError, RuntimeError)):
+            subject.save(model, parts["optimizer"], tmp_path / "c", step=8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert subject.load(tmp_path / "c", model, parts["optimizer"]) == 7
+
+
+def without_one_tensor(file):
+    """The same checkpoint with the last norm's gain left out."""
+    if "llama" in file.name:
+        with safe_open(file, framework="pt") as opened:
+            tensors, header = {k: opened.get_tensor(k) for k in opened.keys()}, opened.metadata()  # noqa: SIM118
+        del tensors["model.norm.weight"]
+        save_file(tensors, file, header)
+    else:
+        state = torch.load(file, weights_only=True)
+        del state["model"]["ln_f.weight"]
+        torch.save(state, file)
+
+
+def test_a_file_that_lacks_a_tensor_is_refused(subject, model, parts, tmp_path):
+    file = tmp_path / subject.__name__
+    subject.save(model, parts["optimizer"], file)
+    without_one_tensor(file)
+    with pytest.raises(RuntimeError, match=r"norm\.weight|ln_f\.weight"):
+        subject.load(file, model, parts["optimizer"])
+
+
+class Runs:
+    """Makes a folder when it is unpickled, and nothing worse."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_nothing_in_a_file_is_run(subject, model, tmp_path):
+    torch.save({"model": Runs(tmp_path / "ran")}, tmp_path / "c")
+    with pytest.raises((pickle.UnpicklingError, SafetensorError)):
+        subject.load(tmp_path / "c", model)
+    assert not (tmp_path / "ran").exists()
+
+
+@torch.no_grad()
+def test_beyond_the_limit_the_window_slides_or_the_request_is_refused(model, parts):
+    generator = torch.Generator().manual_seed(0)
+    for p in model.parameters():  # so that what is written changes from token to token
+        p.add_(0.4 * torch.randn(p.shape, generator=generator))
+    ids = random_ids(parts, rows=2, length=parts["max_len"] - 2)
+    if hasattr(model, "reset_cache"):
+        with pytest.raises(ValueError, match="expected 1 to 64"):
+            parts["generate"](model, ids, 3, temperature=0)
+        return
+    written = parts["generate"](model, ids, 12, temperature=0)
+    assert len(written[:, 64:].unique()) > 5
+    for end in range(len(ids[0]), len(written[0])):
+        seen = written[:, max(0, end - 64) : end]
+        assert torch.equal(all_logits(model, seen)[:, -1].argmax(-1), written[:, end])
+
+
+def test_what_the_alphabet_lacks_crashes_nothing(parts):
+    tokenizer = parts["tokenizer"]
+    assert all(0 <= i < parts["vocab_size"] for i in tokenizer.encode("Zoë 李 🙂\x00"))
+
+
+@torch.no_grad()
+def test_norms_work_in_float32_inside_a_half_precision_model(subject):
+    """The mean of 48 numbers of bfloat16 would be wrong in its third digit."""
+    norm = subject.RMSNorm(48, 1e-5) if hasattr(subject, "RMSNorm") else subject.LayerNorm(48)
+    x = (10 * torch.randn(200, 48, generator=torch.Generator().manual_seed(0)) + 20).bfloat16()
+    wanted = norm(x.float())
+    found = copy.deepcopy(norm).bfloat16()(x).float()
+    assert ((found - wanted).abs() <= 2**-8 * wanted.abs() + 1e-6).all()
+
+
+def test_blocks_share_no_parameter(model):
+    named = list(model.named_parameters(remove_duplicate=False))
+    tied = [name for name, p in named if sum(p is q for _, q in named) > 1]
+    assert tied in ([], ["wte.weight", "lm_head.weight"])
+    kept = dict(copy.deepcopy(model).named_parameters(remove_duplicate=False))
+    assert not tied or kept[tied[0]] is kept[tied[1]]
