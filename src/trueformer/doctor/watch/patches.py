@@ -6,7 +6,7 @@ Leaves out what the replacements do: `observe`.
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 Make = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -17,7 +17,7 @@ class Patches:
     def __init__(self) -> None:
         self._originals: list[tuple[Any, str, Any]] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Patches":
         return self
 
     def __exit__(self, *_: object) -> None:

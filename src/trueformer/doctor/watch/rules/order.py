@@ -150,7 +150,7 @@ class ClipOrder(Rule):
         more = owner.gradients.pending - pending
         if pending and more > 0:
             self.broke(
-                f"clipped after {pending} of {owner.gradients.pending} backward passes, and not after the last",
+                f"clipped after {pending} of {owner.gradients.pending} backward passes, not after the last",
                 measured=more,
                 bound=0,
                 at=at,

@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from dataclasses import dataclass, fields
-from typing import Self
 
 from trueformer.doctor.watch.owners import Owner
 from trueformer.doctor.watch.rule import Rule
@@ -148,7 +147,7 @@ class Schedule:
     peak: float = 0.0
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> "Schedule":
         """Read "warmup=100,steps=1000,peak=3e-4".
 
         Raises:
