@@ -20,7 +20,7 @@ class Watched:
     """What came of a script under the watch."""
 
     status: int
-    source: str
+    script: Path
     report: dict
     out: str
     err: str
@@ -39,10 +39,15 @@ class Watched:
         """Rules of ours that failed."""
         return [line for line in self.err.splitlines() if "could not be judged" in line]
 
-    def line_of(self, text: str) -> int:
-        """The number of the one line of the script that holds the text."""
-        (number,) = [i for i, line in enumerate(self.source.splitlines(), 1) if text in line]
-        return number
+    def place_of(self, text: str) -> str:
+        """File and number of the one line that holds the text, in the script or in the model beside it."""
+        (place,) = [
+            f"{path.name}:{i}"
+            for path in (self.script, self.script.with_name("small.py"))
+            for i, line in enumerate(path.read_text().splitlines(), 1)
+            if text in line
+        ]
+        return place
 
 
 def edited(source: str, edits: tuple[Edit, ...]) -> str:
@@ -83,6 +88,6 @@ def watch(
         sys.modules.pop("small", None)
         out, err = capfd.readouterr()
         report = json.loads(Path("report.json").read_text())
-        return Watched(status=status, source=script.read_text(), report=report, out=out, err=err)
+        return Watched(status=status, script=script, report=report, out=out, err=err)
 
     return run

@@ -6,10 +6,12 @@ the same to the bit. Code that torch.compile traces runs through the originals.
 """
 
 import functools
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from trueformer.doctor.watch.run import Forward
 from trueformer.doctor.watch.samples import take_samples
 
 Function = Callable[..., Any]
+OPTIMIZER_FILE = register_optimizer_step_pre_hook.__code__.co_filename
 is_compiling = torch.compiler.is_compiling
 
 
@@ -70,7 +73,7 @@ class Observer:
         self._in_backward = False
         self._clipping = False
         self._scheduling = False
-        self._stepping: int | None = None  # the outermost optimizer
+        self._stepping: FrameType | None = None  # the outermost call of an optimizer's step
 
     def patch(self, patches: Patches) -> None:
         """Put the observing functions in place."""
@@ -140,6 +143,8 @@ class Observer:
     def _before_backward(self, roots: tuple[Tensor, ...]) -> None:
         run = self.run
         self._notice_update_by_hand()
+        run.backwards += 1
+        run.adopt_free_parameters()
         for owner in run.all_owners():
             owner.gradients.before_backward()
         self.monitor.hear("backward_begins", roots)
@@ -147,8 +152,6 @@ class Observer:
     @harmless
     def _after_backward(self, roots: tuple[Tensor, ...]) -> None:
         run = self.run
-        run.backwards += 1
-        run.adopt_free_parameters()
         for owner in run.all_owners():
             owner.gradients.after_backward()
         run.hand.remember()
@@ -160,7 +163,7 @@ class Observer:
             self.monitor.hear("step_begins", hand)
             self.monitor.hear("step_ends", hand)
             hand.gradients.after_step()
-            hand.steps += 1
+            self.run.count_step(hand)
 
     def _optimizer_made(self, original: Function) -> Function:
         def init(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
@@ -176,9 +179,9 @@ class Observer:
     @harmless
     def before_step(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         """The hook that torch calls before every optimizer's step; one that is part of another is skipped."""
-        if self._stepping not in (None, id(optimizer)):
+        if self._stepping in _frames():
             return
-        self._stepping = id(optimizer)
+        self._stepping = _call_of_step()
         owner = self.run.owner(optimizer)
         owner.gradients.look()
         self.run.samples = take_samples(owner.parameters) if self.run.close_look else []
@@ -187,15 +190,14 @@ class Observer:
     @harmless
     def after_step(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         """The hook that torch calls after it."""
-        if self._stepping != id(optimizer):
+        if self._stepping is not _call_of_step():
             return
         self._stepping = None
         owner = self.run.owner(optimizer)
         self.monitor.hear("step_ends", owner)
         self.run.samples = []
         owner.gradients.after_step()
-        owner.backwards = self.run.backwards
-        owner.steps += 1
+        self.run.count_step(owner)
 
     def _clip(self, original: Function) -> Function:
         def clip(parameters: Any, *args: Any, **kwargs: Any) -> Any:
@@ -319,6 +321,17 @@ class Observer:
                 )
 
         return update
+
+
+def _frames() -> Iterator[FrameType]:
+    frame = sys._getframe(1)
+    while frame := frame.f_back:
+        yield frame
+
+
+def _call_of_step() -> FrameType:
+    """Torch's own frame around the step whose hook is running: a step may call that of a base class."""
+    return next(frame for frame in _frames() if frame.f_code.co_filename == OPTIMIZER_FILE)
 
 
 def _reduction(args: tuple, kwargs: dict) -> str:

@@ -46,15 +46,17 @@ class Rule:
         self,
         saw: str,
         *,
-        measured: float,
-        bound: float,
+        measured: int | float,
+        bound: int | float,
         where: str = "",
         step: int | None = None,
         at: str | None = None,
         at_least: bool = False,
     ) -> None:
         """Say that the law broke: now and here, unless another step or place is given."""
-        evidence = Evidence(measured=measured, bound=bound, where=where, saw=saw, at_least=at_least)
+        evidence = Evidence(
+            measured=float(measured), bound=float(bound), where=where, saw=saw, at_least=at_least
+        )
         step = self.run.step if step is None else step
         self._tell(Break(law=self.law, step=step, place=place() if at is None else at, evidence=evidence))
 

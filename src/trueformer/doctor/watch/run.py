@@ -55,6 +55,7 @@ class Run:
     scaling: bool = False  # a loss was scaled and the scale not updated yet
     samples: list[Sample] = field(default_factory=list)  # of the step under way, where a close look is taken
     _known: tuple[int, int] = (0, 0)
+    _backwards_done: int = 0  # backward passes of all steps that were taken
     _past: int = 0  # steps of optimizers that are gone
 
     @property
@@ -64,8 +65,16 @@ class Run:
 
     @property
     def step(self) -> int:
-        """The step that is under way."""
-        return self.done + 1
+        """The step that is under way. It begins with its first backward pass, and ends where the next one does."""
+        return self.done + (self.backwards > self._backwards_done or not self.done)
+
+    def count_step(self, owner: Owner) -> None:
+        """An owner has stepped. One that follows another without a backward pass takes part in the same step."""
+        before = self.done
+        owner.backwards = self.backwards
+        owner.steps += 1
+        if self.done > before:
+            self._backwards_done = self.backwards
 
     @property
     def close_look(self) -> bool:

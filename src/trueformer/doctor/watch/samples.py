@@ -8,7 +8,7 @@ from torch import Tensor
 MOST = 4096
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Sample:
     """Entries of one parameter before a step, and of its gradient."""
 

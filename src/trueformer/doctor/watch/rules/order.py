@@ -124,12 +124,7 @@ class ClipOrder(Rule):
 
     def _no_effect(self, owner: Owner) -> None:
         when = "after the step" if owner.steps else "before any backward"
-        self.broke(
-            f"clipped {when}: no update will use these gradients",
-            measured=0,
-            bound=1,
-            step=self.run.done or 1,
-        )
+        self.broke(f"clipped {when}: no update will use these gradients", measured=0, bound=1)
 
     def clip_ends(self, parameters: list[Tensor], bound: object, norm: object) -> None:
         owner = self.run.owner_of(parameters[0]) if parameters else None

@@ -56,7 +56,7 @@ class Frozen(Rule):
                     self.judged += 1
                     self._judge_frozen(model, family)
                     self._suspect_left_out(family)
-        elif owner.steps < SILENT_STEPS + 1:
+        if owner.steps < SILENT_STEPS:
             self._judge_silent(owner)
 
     def _judge_frozen(self, model: nn.Module, family: dict[str, nn.Module]) -> None:
@@ -71,7 +71,6 @@ class Frozen(Rule):
             measured=len(odd),
             bound=0,
             where=odd[0],
-            step=max(self.run.done, 1),
         )
 
     def _suspect_left_out(self, family: dict[str, nn.Module]) -> None:

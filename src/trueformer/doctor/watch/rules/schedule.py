@@ -16,7 +16,7 @@ class _Seen:
 
     early: list[str] = field(default_factory=list)  # places of calls before the first step
     after_backward: str = ""  # the place of such a call, with a backward before it
-    between: int = 0  # backward passes that had been added up when it moved last
+    between: int = 0  # backward passes that had been added up when it moved first since the last step
     between_at: str = ""
     often: int = 0  # steps in a row in which it moved between micro-batches
 
@@ -59,7 +59,7 @@ class ScheduleOrder(Rule):
         elif seen.early.count(at) == 1:
             self._too_early(at)
             seen.early.clear()
-        if pending:
+        if pending and not seen.between:
             seen.between, seen.between_at = pending, at
 
     def _too_early(self, at: str) -> None:
