@@ -43,7 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.perf_counter()
     with observed(monitor):
         status = run_script(target, arguments, is_module=bool(options.module))
-        monitor.finish()
     status = status or int(bool(monitor.broken))
     terminal.summary(monitor, time.perf_counter() - began)
     if options.json:

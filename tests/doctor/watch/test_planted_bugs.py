@@ -4,6 +4,7 @@ Each case says which script is edited how, which laws break at which step, and t
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -307,3 +308,38 @@ def test_a_planted_bug_breaks_its_law_when_it_can_first_be_known(watch, bug):
         assert law["place"] == watched.place_of(bug.at)
     if bug.where:
         assert law["where"] == bug.where
+
+
+SUBJECT = (Path(__file__).parents[2] / "subjects" / "nanogpt_style_train.py").read_text()
+SUBJECT_CLIP = "    torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)\n"
+SUBJECT_BUGS = {
+    "zero_grad forgotten": Bug(
+        edits=(("    optimizer.zero_grad(set_to_none=True)\n", ""),),
+        breaks={"live/zero-grad": 2},
+        at="loss.backward()",
+    ),
+    "clip after the step": Bug(
+        edits=((SUBJECT_CLIP, ""), ("    optimizer.step()\n", "    optimizer.step()\n" + SUBJECT_CLIP)),
+        breaks={"live/clip-order": 1},
+        at="clip_grad_norm_",
+    ),
+    "a frozen layer": Bug(
+        edits=(("model.to(device)\n", "model.to(device)\nmodel.blocks[1].requires_grad_(False)\n"),),
+        breaks={"live/frozen": 1},
+        where="blocks.1",
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", SUBJECT_BUGS.values(), ids=SUBJECT_BUGS.keys())
+def test_a_bug_in_the_flat_script_of_the_subjects(watch, write, bug):
+    plain = write("plain").read_text()
+    source = SUBJECT
+    for old, new in (*bug.edits, ("max_iters = 48", "max_iters = 4")):
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    watched = watch("plain", (plain, source))
+    assert (watched.broken, watched.status, watched.failures) == (bug.breaks, 1, []), watched.err
+    law = watched.law(next(iter(bug.breaks)))
+    assert not bug.at or law["place"] == watched.place_of(bug.at)
+    assert not bug.where or law["where"] == bug.where

@@ -71,7 +71,5 @@ def test_a_compiled_model_stays_one_graph_and_nothing_is_said_of_it(watch, fullg
 
 def test_the_flat_script_of_the_subjects(watch, write):
     subject = Path(__file__).parents[2] / "subjects" / "nanogpt_style_train.py"
-    if not subject.exists():
-        pytest.skip("the subject is not here yet")
     plain = write("plain")
     assert_silent(watch("plain", (plain.read_text(), subject.read_text())))

@@ -33,7 +33,7 @@ class Monitor:
         self.first: dict[str, Break] = {}
         self.counts: Counter[str] = Counter()
         self.failures: dict[str, str] = {}
-        self._on_break, self._stop = on_break, stop
+        self._on_break, self.stop = on_break, stop
         self._hearers: dict[str, list[Rule]] = {}
 
     def hear(self, event: str, *what: object) -> None:
@@ -63,13 +63,8 @@ class Monitor:
             return
         self.first[id] = found
         self._on_break(found)
-        if self._stop and not found.law.advice:
+        if self.stop and not found.law.advice:
             raise Stopped
-
-    def finish(self) -> None:
-        """The script has ended: rules that judge a whole run do so, and nothing is stopped any more."""
-        self._stop = False
-        self.hear("finish")
 
     @property
     def broken(self) -> list[Break]:

@@ -44,6 +44,7 @@ def observed(monitor: Monitor) -> Iterator[None]:
             observer.patch(patches)
             yield
         finally:
+            observer.end()
             for handle in handles:
                 handle.remove()
 
@@ -90,6 +91,13 @@ class Observer:
                     patches.replace(kind, name, self._schedule if name == "step" else self._quiet)
         for name in ("scale", "unscale_", "step", "update"):
             patches.replace(torch.amp.GradScaler, name, getattr(self, f"_scaler_{name.rstrip('_')}"))
+
+    @harmless
+    def end(self) -> None:
+        """The script has ended; an update by hand may not have been seen yet."""
+        self.monitor.stop = False
+        self._notice_update_by_hand()
+        self.monitor.hear("finish")
 
     def _call(self, original: Function) -> Function:
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
