@@ -4,6 +4,7 @@ A frame of torch, of the standard library or of the watch itself is never "their
 only where nothing else is on the stack: `python -m package` trains from inside one.
 """
 
+import functools
 import runpy
 import sys
 import sysconfig
@@ -43,12 +44,14 @@ def _frames(frame: FrameType | None) -> list[tuple[str, int]]:
     return found
 
 
+@functools.cache
 def _is_foreign(file: str) -> bool:
     if file.startswith(_NEVER) or file.startswith("<"):
         return True
     return file.startswith(_STANDARD) and not file.startswith(_INSTALLED)
 
 
+@functools.cache
 def _short(file: str) -> str:
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -46,8 +46,8 @@ class Run:
     every: int = 50
     owners: dict[int, Owner] = field(default_factory=dict)
     hand: Hand = field(default_factory=Hand)
-    models: Models = field(default_factory=Models)
-    roots: "weakref.WeakSet[nn.Module]" = field(default_factory=weakref.WeakSet)
+    roots: "weakref.WeakSet[nn.Module]" = field(default_factory=weakref.WeakSet)  # called with a graph
+    models: Models = field(init=False)
     forward: Forward | None = None  # the last one
     cross_entropy: CrossEntropy | None = None
     backwards: int = 0
@@ -57,6 +57,9 @@ class Run:
     _known: tuple[int, int] = (0, 0)
     _backwards_done: int = 0  # backward passes of all steps that were taken
     _past: int = 0  # steps of optimizers that are gone
+
+    def __post_init__(self) -> None:
+        self.models = Models(self.roots)
 
     @property
     def done(self) -> int:
@@ -99,10 +102,6 @@ class Run:
         """Who moves this parameter; of several, the one that has stepped most."""
         owners = [owner for owner in self.all_owners() if id(parameter) in owner.ids]
         return max(owners, key=lambda owner: owner.steps, default=None)
-
-    def trained(self) -> list[nn.Module]:
-        """Models that have a parameter which some optimizer moves."""
-        return self.models.holding([p for owner in self.all_owners() for p in owner.parameters])
 
     def adopt_free_parameters(self) -> None:
         """Give the hand what no optimizer holds, of the models that were called with a graph."""

@@ -1,9 +1,9 @@
 """Whether memory stays flat from step to step."""
 
+import mmap
 import weakref
 from collections import deque
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from trueformer.laws.law import Law, write
 
 GRAPHS = 20
 BLOCK, BLOCKS = 10, 6  # steps
+PAGE = mmap.PAGESIZE
 GROWTH = 32 * 2**20  # bytes over all blocks
 
 
@@ -118,8 +119,9 @@ class MemoryGrowth(Rule):
 def in_use() -> int:
     """Bytes of this process that are not files, and of torch on the current CUDA device."""
     device = torch.cuda.memory_allocated() if torch.cuda.is_initialized() else 0
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
+    try:
+        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - ten times as fast as Path, every step
+            _, resident, shared, *_ = statm.read().split()
+    except FileNotFoundError:  # not Linux
         return device
-    _, resident, shared, *_ = statm.read_text().split()
-    return device + (int(resident) - int(shared)) * 4096
+    return device + (int(resident) - int(shared)) * PAGE
