@@ -97,6 +97,8 @@ class Frozen(Rule):
 
     def _judge_silent(self, owner: Owner) -> None:
         """A block no gradient ever reaches, while each of its equals has had one at every step."""
+        if all(p.grad is not None for p in owner.parameters):
+            return
         for model in self.run.models.holding(owner.parameters):
             for family in families(model):
                 mine = {n: b for n, b in family.items() if any(id(p) in owner.ids for p in b.parameters())}
