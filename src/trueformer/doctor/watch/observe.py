@@ -332,9 +332,11 @@ class Observer:
 
 
 def _frames() -> Iterator[FrameType]:
-    frame = sys._getframe(1)
-    while frame := frame.f_back:
+    """The stack, innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
         yield frame
+        frame = frame.f_back
 
 
 def _call_of_step() -> FrameType:
