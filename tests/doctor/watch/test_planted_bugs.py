@@ -175,8 +175,10 @@ BUGS = {
     ),
     "weights put back after each step": Bug(
         edits=(
-            (READY, "first = model.head.weight.detach().clone()\n"),
-            (STEP, "    step_and_undo()\n"),
+            (
+                READY,  # torch puts hooks around the step of AdamW itself once one was made
+                "torch.optim.AdamW([torch.zeros(1)])\nfirst = model.head.weight.detach().clone()\n",
+            ),
             (
                 "model = GPT()",
                 """
@@ -185,10 +187,6 @@ class Undoing(torch.optim.AdamW):
         super().step(closure)
         with torch.no_grad():
             model.head.weight.copy_(first)
-
-
-def step_and_undo():
-    optimizer.step()
 
 
 model = GPT()""",
