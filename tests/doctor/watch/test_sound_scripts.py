@@ -15,7 +15,7 @@ EDITS = {
     "by hand, zeros": ("by_hand", ("parameter.grad = None", "parameter.grad.zero_()")),
     "by hand, zeros through data": ("by_hand", ("parameter.grad = None", "parameter.grad.data.zero_()")),
     "policy gradient alone": ("policy_gradient", (" + 0.1 * (log_p.exp() * log_p).sum(-1).mean()", "")),
-    "scaler overflows at first": ("scaled", ("1024.0", "1e38")),
+    "scaler overflows at first": ("scaled", ("1024.0", "3e38")),
     "zeroed before backward": (
         "plain",
         ("    optimizer.zero_grad(set_to_none=True)\n", ""),
