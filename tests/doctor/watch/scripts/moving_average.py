@@ -1,0 +1,34 @@
+"""Sound: moving average."""
+
+import copy
+
+import torch
+import torch.nn as nn
+from small import GPT, batch, loss_of
+
+torch.manual_seed(0)
+
+model = GPT()
+# built
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+average = copy.deepcopy(model)
+for step in range(12):
+    x, y = batch()
+    loss = loss_of(model, x, y)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+    optimizer.step()
+    with torch.no_grad():
+        for mean, now in zip(average.parameters(), model.parameters(), strict=True):
+            mean.lerp_(now, 0.01)
+    average.eval()
+    with torch.no_grad():
+        loss_of(average, *batch())
+    optimizer.zero_grad(set_to_none=True)
+    # cleared
+    if step % 4 == 3:
+        model.eval()
+        with torch.no_grad():
+            print("validation", loss_of(model, *batch()).item())
+        model.train()
+    print(step, loss.item())

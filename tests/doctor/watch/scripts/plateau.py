@@ -1,0 +1,28 @@
+"""Sound: plateau."""
+
+import torch
+import torch.nn as nn
+from small import GPT, batch, loss_of
+
+torch.manual_seed(0)
+
+model = GPT()
+# built
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+for step in range(12):
+    x, y = batch()
+    loss = loss_of(model, x, y)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+    optimizer.step()
+    # stepped
+    optimizer.zero_grad(set_to_none=True)
+    # cleared
+    if step % 4 == 3:
+        model.eval()
+        with torch.no_grad():
+            print("validation", loss_of(model, *batch()).item())
+        model.train()
+        schedule.step(loss.item())
+    print(step, loss.item())
