@@ -1,6 +1,7 @@
 """What rules about training loops share: which call steps an optimizer, and what comes before what.
 
-The kind of an object is told by its name, as a reader would: `optimizer`, `opt`, `self.optim`; `scheduler`, `lr_sched`.
+The kind of an object is told by its name, as a reader would: `optimizer`, `opt`, `self.optim`; `scheduler`,
+`lr_sched`.
 """
 
 import ast
@@ -9,7 +10,19 @@ from collections.abc import Iterator
 from trueformer.doctor.lint.reading import Function, Loop, Reading, last, parts, receiver
 
 CLIPS = ("clip_grad_norm_", "clip_grad_value_", "clip_grad_norm", "clip_grad_value")
-TEACHERS = {"teacher", "ref", "reference", "target", "ema", "frozen", "old", "reward", "critic", "judge", "base"}
+TEACHERS = {
+    "teacher",
+    "ref",
+    "reference",
+    "target",
+    "ema",
+    "frozen",
+    "old",
+    "reward",
+    "critic",
+    "judge",
+    "base",
+}
 
 
 def is_optimizer(node: ast.AST | None) -> bool:

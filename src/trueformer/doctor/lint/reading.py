@@ -1,7 +1,7 @@
 """One file of Python, read once: its calls by name, its nodes by kind, and what stands around each.
 
 Rules ask this index instead of walking the tree themselves: that is what makes them fast. Names are resolved
-through the file's imports, so that `F.softmax` is `torch.nn.functional.softmax`. Leaves out types and other files.
+through the file's imports: `F.softmax` is `torch.nn.functional.softmax`. Leaves out types and other files.
 """
 
 import ast
@@ -60,7 +60,10 @@ class Reading:
     def _calls(self) -> dict[str, list[ast.Call]]:
         calls: dict[str, list[ast.Call]] = defaultdict(list)
         for call in self.all(ast.Call):
-            calls[last(call.func)].append(call)
+            name = last(call.func)
+            calls[name].append(call)
+            if isinstance(call.func, ast.Name) and (real := self.name(call.func).rpartition(".")[2]) != name:
+                calls[real].append(call)
         return calls
 
     @cached_property
@@ -237,8 +240,16 @@ def names(node: ast.AST) -> set[str]:
 
 def parts(name: str) -> list[str]:
     """The words of an identifier in small letters: `valLoader_2` is val, loader, 2."""
-    spaced = "".join(f"_{c}" if c.isupper() and i and not name[i - 1].isupper() else c for i, c in enumerate(name))
+    spaced = "".join(
+        f"_{c}" if c.isupper() and i and not name[i - 1].isupper() else c for i, c in enumerate(name)
+    )
     return [part for part in spaced.lower().split("_") if part]
+
+
+def columns(lines: list[str], line: int, offset: int) -> int:
+    """The column, in characters from 0, of an offset in bytes, which is what `ast` counts."""
+    text = lines[line - 1]
+    return offset if text.isascii() else len(text.encode()[:offset].decode(errors="ignore"))
 
 
 def parameters(function: Function) -> list[str]:

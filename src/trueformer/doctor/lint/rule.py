@@ -1,7 +1,7 @@
 """What a source rule is, what it finds, and the list in which every rule stands once.
 
-A rule reads a `Reading` and yields what it found. It is also a law of the book, so `trueformer explain` can tell it; its
-docstring is the lesson, with an example after `Wrong:` and one after `Right:`, which the tests hold it to.
+A rule reads a `Reading` and yields what it found. It is also a law of the book, so `trueformer explain` can
+tell it; its docstring is the lesson, with examples after `Wrong:` and `Right:`, which the tests hold it to.
 """
 
 import ast
@@ -18,8 +18,8 @@ from trueformer.laws.law import Law, write
 class Fix:
     """A safe edit: which node, what is done to it, with which name and code.
 
-    argument: a call gets `name=code`. decorator: a function gets `@code`. expression: the node becomes `code`.
-    buffer: an assignment to `self.name` becomes `self.register_buffer`.
+    argument: a call gets `name=code`. decorator: a function gets `@code`. expression: the node becomes
+    `code`. buffer: an assignment to `self.name` becomes `self.register_buffer`.
     """
 
     at: ast.AST

@@ -2,28 +2,34 @@
 
 from trueformer.doctor.lint.rules import (
     attention,
+    checks,
     data,
     evaluation,
     gradients,
+    layers,
     loading,
     logs,
-    modules,
     optimizers,
     sampling,
     saving,
+    tensors,
     tokenizers,
+    weights,
 )
 
 __all__ = [
     "attention",
+    "checks",
     "data",
     "evaluation",
     "gradients",
+    "layers",
     "loading",
     "logs",
-    "modules",
     "optimizers",
     "sampling",
     "saving",
+    "tensors",
     "tokenizers",
+    "weights",
 ]

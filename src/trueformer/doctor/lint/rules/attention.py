@@ -14,7 +14,8 @@ HALF = ("half", "float16", "bfloat16", "autocast", "fp16", "bf16")
     "dropout-in-eval",
     words=("scaled_dot_product_attention", "dropout("),
     statement="Functional dropout is off in evaluation.",
-    source="The documentation of scaled_dot_product_attention and F.dropout: both always apply p; finding A13a.",
+    source="The documentation of scaled_dot_product_attention and F.dropout: both always apply p; "
+    "finding A13a.",
     looks="A probability kept on self, or a number, given to either of them with nothing about `training`.",
     tolerance="Silent where `training` decides in any way, or where the probability is a parameter.",
     symptoms="Evaluation differs from run to run, and is worse than it should be.",
@@ -34,21 +35,28 @@ def dropout_in_eval(code: Reading) -> Iterator[Found]:
         import torch.nn.functional as F
         class Attention:
             def forward(self, q, k, v):
-                return F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+                p = self.dropout if self.training else 0.0
+                return F.scaled_dot_product_attention(q, k, v, dropout_p=p)
     """
     for call in code.calls("scaled_dot_product_attention"):
         given = argument(call, 4, "dropout_p")
-        if _is_own(given) and not _gated(code, call):
+        if given is not None and _is_own(given) and not _gated(code, call):
             gate = f"{ast.unparse(given)} if self.training else 0.0"
             fix = Fix(at=given, kind="expression", code=gate) if code.class_of(call) in code.modules else None
             yield Found(call, "attention dropout is given without self.training: it is on in evaluation", fix)
     for call in code.calls("dropout"):
-        if code.name(call.func) != f"{FUNCTIONAL}.dropout" or open_ended(call) or argument(call, 2, "training"):
+        if (
+            code.name(call.func) != f"{FUNCTIONAL}.dropout"
+            or open_ended(call)
+            or argument(call, 2, "training")
+        ):
             continue
         if _is_own(argument(call, 1, "p")) and not _gated(code, call):
             fix = Fix(at=call, kind="argument", name="training", code="self.training")
             known = code.class_of(call) in code.modules
-            yield Found(call, "F.dropout is on in evaluation unless it is given training", fix if known else None)
+            yield Found(
+                call, "F.dropout is on in evaluation unless it is given training", fix if known else None
+            )
 
 
 def _is_own(value: ast.expr | None) -> bool:
@@ -59,12 +67,14 @@ def _is_own(value: ast.expr | None) -> bool:
 
 
 def _gated(code: Reading, call: ast.Call) -> bool:
-    """Whether something before the call in its function asks for the mode, other than an argument of dropout."""
+    """Whether something before the call in its function asks for the mode, but not for another dropout."""
     function = code.function(call)
     if function is None:
         return True
     return any(
-        last(node) == "training" and node.lineno <= call.lineno and not isinstance(code.parent(node), ast.keyword)
+        last(node) == "training"
+        and node.lineno <= call.lineno
+        and not isinstance(code.parent(node), ast.keyword)
         for node in ast.walk(function)
         if isinstance(node, ast.Name | ast.Attribute)
     )
@@ -113,7 +123,8 @@ def _says_no(dim: ast.expr | None) -> bool:
     words=("masked_fill", "where("),
     statement="What is masked in half precision gets −∞, not a large number.",
     source="float16 ends at 65504; a finite score can come back when masks are added or a row is all masked.",
-    looks="masked_fill and torch.where with a number of -1e4 or below, beside a softmax, in a file with half precision.",
+    looks="masked_fill and torch.where with a number of -1e4 or below, beside a softmax, in a file with "
+    "half precision.",
     tolerance="Silent without half precision in the file, and on torch.finfo(...).min.",
     symptoms="-1e9 raises in float16; -1e4 leaves masked tokens a weight once real scores are as low.",
     causes="A habit from before softmax was safe with −∞.",
@@ -145,6 +156,7 @@ def small_infinity(code: Reading) -> Iterator[Found]:
 
 
 def _is_large(value: ast.expr) -> bool:
-    negative = isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub)
-    number = value.operand.value if negative and isinstance(value.operand, ast.Constant) else None
+    if not isinstance(value, ast.UnaryOp) or not isinstance(value.op, ast.USub):
+        return False
+    number = value.operand.value if isinstance(value.operand, ast.Constant) else None
     return isinstance(number, int | float) and 1e4 <= number < float("inf")

@@ -40,7 +40,9 @@ def shuffled_validation(code: Reading) -> Iterator[Found]:
             words = {part for name in _said_of(code, call) for part in parts(name)}
             if words & HELD_OUT and not words & TRAINING:
                 fix = Fix(at=call, kind="argument", name="shuffle", code="False")
-                yield Found(call, "held-out data is shuffled: its loss is not comparable from run to run", fix)
+                yield Found(
+                    call, "held-out data is shuffled: its loss is not comparable from run to run", fix
+                )
 
 
 def _said_of(code: Reading, call: ast.Call) -> set[str]:

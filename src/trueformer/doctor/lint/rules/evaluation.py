@@ -4,17 +4,42 @@ import ast
 from collections.abc import Iterator
 
 from trueformer.doctor.lint.loops import TEACHERS, is_backward
-from trueformer.doctor.lint.reading import Function, Reading, dotted, is_constant, last, names, own, parts, receiver
+from trueformer.doctor.lint.reading import (
+    Function,
+    Reading,
+    dotted,
+    is_constant,
+    last,
+    names,
+    own,
+    parts,
+    receiver,
+)
 from trueformer.doctor.lint.rule import Fix, Found, rule
 
 EVALUATES = {"evaluate", "validate", "eval", "validation", "val", "evaluation"}
-AROUND = {"epoch", "loop", "loss", "model", "step", "one", "run", "all", "the", "on", "perplexity", "ppl", "set", "net"}
+AROUND = {
+    "epoch",
+    "loop",
+    "loss",
+    "model",
+    "step",
+    "one",
+    "run",
+    "all",
+    "the",
+    "on",
+    "perplexity",
+    "ppl",
+    "set",
+    "net",
+}
 NO_GRAD = {"no_grad", "inference_mode", "set_grad_enabled", "enable_grad", "requires_grad_"}
 MODELS = {"model", "net", "network", "transformer", "gpt", "lm"}
 
 
 def _evaluations(code: Reading) -> Iterator[tuple[Function, ast.Call]]:
-    """The functions whose name says that they evaluate, with the first call of a model in a loop of theirs."""
+    """The functions whose name says that they evaluate, with the first call of a model in their loops."""
     for name, functions in code.functions.items():
         words = parts(name)
         known = bool(words) and (words[0] in EVALUATES or words[:2] == ["estimate", "loss"])
@@ -177,7 +202,10 @@ def stuck_eval(code: Reading) -> Iterator[Found]:
         for node in nodes:
             if node not in seen and isinstance(node, ast.Call) and _stays(node):
                 seen.add(node)
-                yield Found(node, f"{dotted(receiver(node))} stays in evaluation mode: nothing in the loop calls train()")
+                yield Found(
+                    node,
+                    f"{dotted(receiver(node))} stays in evaluation mode: nothing in the loop calls train()",
+                )
 
 
 def _stays(call: ast.Call) -> bool:
@@ -185,8 +213,10 @@ def _stays(call: ast.Call) -> bool:
 
 
 def _trains(code: Reading, node: ast.AST) -> bool:
-    """model.train() or a mode that is set by a variable; also a `train` of another file, which may do anything."""
+    """model.train(), also with a variable; and a `train` of another file, which may do anything."""
     if not isinstance(node, ast.Call):
         return False
     name = last(node.func)
-    return name in ("train", "set_mode", "train_mode") and (receiver(node) is not None or name not in code.functions)
+    return name in ("train", "set_mode", "train_mode") and (
+        receiver(node) is not None or name not in code.functions
+    )

@@ -16,7 +16,8 @@ ACCUMULATION = {"accum", "accumulation", "accumulate", "accumulating", "micro", 
     statement="Gradients are cleared between steps.",
     source="torch.optim.Optimizer.zero_grad.",
     looks="Loops with backward and an optimizer's step, and the file's functions that they call.",
-    tolerance="Silent on zero_grad on anything, p.grad = None, grad.zero_(), del p.grad, and where the optimizer is "
+    tolerance="Silent on zero_grad on anything, p.grad = None, grad.zero_(), del p.grad, and where the "
+    "optimizer is "
     "handed to a function that is not in the file.",
     symptoms="Every step uses the sum of all gradients so far: training drifts or diverges.",
     causes="backward adds to .grad.",
@@ -44,7 +45,9 @@ def zero_grad(code: Reading) -> Iterator[Found]:
             continue
         nodes = list(code.reached(where))
         if any(map(is_backward, nodes)) and not any(_clears(n) or _escapes(code, n) for n in nodes):
-            yield Found(step, "nothing clears the gradients between steps: each step uses the sum of all so far")
+            yield Found(
+                step, "nothing clears the gradients between steps: each step uses the sum of all so far"
+            )
 
 
 def _repeated(code: Reading, step: ast.Call) -> ast.AST | None:
@@ -60,7 +63,8 @@ def _clears(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
         words = parts(last(node.func))
         return last(node.func) == "zero_" or (
-            any(word.startswith("grad") for word in words) and bool({"zero", "clear", "reset", "none"} & set(words))
+            any(word.startswith("grad") for word in words)
+            and bool({"zero", "clear", "reset", "none"} & set(words))
         )
     if isinstance(node, ast.Assign | ast.Delete):
         return any(last(target) == "grad" for target in node.targets)
@@ -80,7 +84,8 @@ def _escapes(code: Reading, node: ast.AST) -> bool:
     statement="Accumulated gradients are an average, not a sum.",
     source="Finding N4. Divide by the count of target tokens, by steps only where all hold as many.",
     looks="backward in a micro-batch loop, or a step every so many batches, with the loss as it is.",
-    tolerance="Silent where anything near is divided or multiplied by the count, where the loss is a sum, and under "
+    tolerance="Silent where anything near is divided or multiplied by the count, where the loss is a "
+    "sum, and under "
     "frameworks that scale by themselves.",
     symptoms="The gradient grows with the number of micro-batches: so does the effective learning rate.",
     causes="backward adds the gradients of means; a large batch would have averaged them.",
@@ -227,5 +232,3 @@ def _rebound(loop: Loop, name: str) -> bool:
         isinstance(n, ast.Assign) and any(dotted(t) == name for t in n.targets) and names(n.value) & plain
         for n in own(loop)
     )
-
-

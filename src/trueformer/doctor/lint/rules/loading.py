@@ -57,7 +57,9 @@ def unsafe_load(code: Reading) -> Iterator[Found]:
         elif only is None:
             fix = Fix(at=call, kind="argument", name="weights_only", code="True")
             chosen = keyword(call, "pickle_module") or len(call.args) > 2
-            message = "torch.load without weights_only: before torch 2.6 it runs whatever program the file holds"
+            message = (
+                "torch.load without weights_only: before torch 2.6 it runs whatever program the file holds"
+            )
             yield Found(call, message, None if chosen else fix)
 
 
@@ -107,7 +109,8 @@ def _in_memory(code: Reading, node: ast.expr) -> bool:
     statement="What load_state_dict(strict=False) left out is looked at.",
     source="torch.nn.Module.load_state_dict returns the missing and the unexpected keys; findings T10.",
     looks="Calls with strict=False whose result is thrown away.",
-    tolerance="Silent where the result is used in any way.",
+    tolerance="Silent where the result is used in any way, or the function speaks of missing or "
+    "unexpected keys.",
     symptoms="A model that is partly at its random initialisation: worse than it was, and nothing says so.",
     causes="A renamed layer, a `module.` or `_orig_mod.` prefix, another architecture.",
     remedy="look at missing_keys and unexpected_keys of the result, or load strictly",
@@ -127,14 +130,16 @@ def ignored_mismatch(code: Reading) -> Iterator[Found]:
     """
     for call in code.calls("load_state_dict"):
         unused = isinstance(code.parent(call), ast.Expr)
-        if unused and is_constant(argument(call, 1, "strict"), False) and not _hands_on(code, call):
+        if unused and is_constant(argument(call, 1, "strict"), False) and not _looked_at(code, call):
             yield Found(call, "strict=False, and nobody looks at which weights were not loaded")
 
 
-def _hands_on(code: Reading, call: ast.Call) -> bool:
-    """`super().load_state_dict(...)` as a statement: the caller of the override decides."""
-    base = receiver(call)
-    return isinstance(base, ast.Call) and last(base.func) == "super"
+def _looked_at(code: Reading, call: ast.Call) -> bool:
+    """Whether the keys are compared by hand, or an override hands the call on."""
+    base, said = receiver(call), {part for name in names(code.scope(call)) for part in parts(name)}
+    return bool({"missing", "unexpected"} & said) or (
+        isinstance(base, ast.Call) and last(base.func) == "super"
+    )
 
 
 @rule(
@@ -143,7 +148,8 @@ def _hands_on(code: Reading, call: ast.Call) -> bool:
     statement="An error while a checkpoint is looked for or read is not swallowed.",
     source="Findings T9 and T28.",
     looks="Broad handlers (bare, Exception, BaseException, OSError) around reading or finding checkpoints.",
-    tolerance="Silent where the handler raises, says or uses anything; FileNotFoundError is an answer, no error.",
+    tolerance="Silent where the handler raises, says or uses anything; FileNotFoundError is an answer, "
+    "no error.",
     symptoms="A permission or disk error looks like `no checkpoint`: training starts again from nothing.",
     causes="A handler that was meant for one missing file.",
     remedy="catch FileNotFoundError only, or say what went wrong and raise it again",
@@ -178,7 +184,9 @@ def swallowed_error(code: Reading) -> Iterator[Found]:
 
 def _is_broad(handler: ast.ExceptHandler) -> bool:
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(kind is None or last(kind) in ("Exception", "BaseException", "OSError", "IOError") for kind in kinds)
+    return any(
+        kind is None or last(kind) in ("Exception", "BaseException", "OSError", "IOError") for kind in kinds
+    )
 
 
 def _about_checkpoints(code: Reading, attempt: ast.Try) -> bool:

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from trueformer.doctor.lint.reading import Function, Reading, names, parts
+from trueformer.doctor.lint.reading import Function, Reading, names, parameters, parts
 from trueformer.doctor.lint.rule import Found, rule
 
 
@@ -47,9 +47,12 @@ def handlers_pile_up(code: Reading) -> Iterator[Found]:
 
 
 def _guarded(code: Reading, call: ast.Call, function: Function) -> bool:
-    """Whether a condition that is not about a parameter decides, or a flag of the module is set."""
+    """Whether it runs only on import, under a condition not about a parameter, or sets a flag."""
+    called = list(code.calls(function.name))
+    if called and not any(code.function(used) or code.loops(used) for used in called):
+        return True  # once, when the file is imported
     if any(isinstance(node, ast.Global | ast.Nonlocal) for node in ast.walk(function)):
         return True
-    given = {arg.arg for arg in (*function.args.args, *function.args.kwonlyargs)}
+    given = set(parameters(function)) - {"self", "cls"}
     tests = [outer.test for outer in code.around(call) if isinstance(outer, ast.If)]
     return any(not names(test) & given for test in tests)

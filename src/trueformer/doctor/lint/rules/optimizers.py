@@ -1,4 +1,4 @@
-"""Rules about the order of a step: backward, unscale, clip, optimizer, schedule; and optimizers that never step."""
+"""Rules about the order of a step (backward, unscale, clip, optimizer, schedule) and unused optimizers."""
 
 import ast
 from collections.abc import Iterator
@@ -16,7 +16,15 @@ from trueformer.doctor.lint.loops import (
 from trueformer.doctor.lint.reading import Function, Reading, last, parts, receiver
 from trueformer.doctor.lint.rule import Found, rule
 
-HARMLESS = {"zero_grad", "param_groups", "state_dict", "load_state_dict", "state", "defaults", "add_param_group"}
+HARMLESS = {
+    "zero_grad",
+    "param_groups",
+    "state_dict",
+    "load_state_dict",
+    "state",
+    "defaults",
+    "add_param_group",
+}
 
 
 @rule(
@@ -24,7 +32,8 @@ HARMLESS = {"zero_grad", "param_groups", "state_dict", "load_state_dict", "state
     words=("optim",),
     statement="An optimizer that is built is stepped.",
     source="Finding A5.",
-    looks="Names given a torch.optim optimizer that is neither stepped nor handed to anything that could step it.",
+    looks="Names given a torch.optim optimizer that is neither stepped nor handed to anything that could "
+    "step it.",
     tolerance="Silent where the name is returned, passed on, kept or exported; a schedule cannot step it.",
     symptoms="Parameters do not move, or they move by other rates than those that were set.",
     causes="A second optimizer was built by copying, at the top of the file or in another function.",
@@ -57,7 +66,9 @@ def unused_optimizer(code: Reading) -> Iterator[Found]:
         scope = code.scope(assign)
         if code.class_of(assign) is not None and not isinstance(scope, Function):
             continue
-        used = [n for n in ast.walk(scope) if isinstance(n, ast.Name) and n.id == target.id and n is not target]
+        used = [
+            n for n in ast.walk(scope) if isinstance(n, ast.Name) and n.id == target.id and n is not target
+        ]
         if isinstance(scope, ast.Module) and not _is_script(code):
             continue
         if all(_is_harmless(code, use, target.id) for use in used):
@@ -209,5 +220,3 @@ def schedule_first(code: Reading) -> Iterator[Found]:
         same = [s for s in steps if within(code, s, loops[0]) and not exclusive(code, s, moved)]
         if same and all(s.lineno > moved.lineno for s in same):
             yield Found(moved, "the schedule moves on before the optimizer's step")
-
-

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from trueformer.doctor.lint.reading import Reading, dotted, last, names, own, parameters, parts
+from trueformer.doctor.lint.reading import Reading, dotted, is_constant, last, names, own, parameters, parts
 from trueformer.doctor.lint.rule import Found, rule
 
 LIMITS = {"top_p", "topp", "nucleus", "nucleus_p", "p"}
@@ -15,13 +15,14 @@ LIMITS = {"top_p", "topp", "nucleus", "nucleus_p", "p"}
     statement="The token that crosses p belongs to the nucleus.",
     source="Holtzman et al. 2020: the smallest set whose mass reaches p; finding T7.",
     looks="A comparison of the running sum of probabilities with p that is used as it is.",
-    tolerance="Silent where it is shifted by one, where the token's own mass is taken off, and on ascending sums.",
+    tolerance="Silent where it is shifted by one, where the token's own mass is taken off, and on "
+    "ascending sums.",
     symptoms="Text is duller than p says; with p below the greatest probability nothing is left at all.",
     causes="The shift looks like a mistake of one, and was repaired.",
     remedy="remove where cumulative - probability > p",
 )
 def nucleus_too_small(code: Reading) -> Iterator[Found]:
-    """Probabilities 0.5, 0.3, 0.2 with p = 0.6: the nucleus is the first two, since one alone does not reach it.
+    """Probabilities 0.5, 0.3, 0.2 with p = 0.6: the nucleus is the first two; one alone does not reach it.
 
     Wrong:
         import torch
@@ -52,7 +53,11 @@ def _is_sum(left: ast.expr, function: ast.AST) -> bool:
     if isinstance(left, ast.Call):
         return last(left.func) == "cumsum"
     made = [n.value for n in own(function) if isinstance(n, ast.Assign) and _assigns(n, dotted(left))]
-    return bool(dotted(left)) and bool(made) and all(isinstance(v, ast.Call) and last(v.func) == "cumsum" for v in made)
+    return (
+        bool(dotted(left))
+        and bool(made)
+        and all(isinstance(v, ast.Call) and last(v.func) == "cumsum" for v in made)
+    )
 
 
 def _assigns(assign: ast.Assign, name: str) -> bool:
@@ -60,7 +65,7 @@ def _assigns(assign: ast.Assign, name: str) -> bool:
 
 
 def _is_mask(code: Reading, compare: ast.Compare) -> bool:
-    """Whether the comparison itself says which tokens go: kept under a name, or given to an index or a fill."""
+    """Whether the comparison itself says which tokens go: given a name, or to an index or a fill."""
     outer = code.parent(compare)
     if isinstance(outer, ast.Assign | ast.Subscript | ast.UnaryOp):
         return True
@@ -68,15 +73,21 @@ def _is_mask(code: Reading, compare: ast.Compare) -> bool:
 
 
 def _shifted(function: ast.AST) -> bool:
-    """Whether anything in the function moves by one place: a slice `1:` or `:-1`, roll, pad, cat, a sum that counts."""
+    """Whether anything in the function moves by one place: a slice `1:` or `:-1`, roll, pad, cat."""
     for node in own(function):
         if isinstance(node, ast.Slice) and (_is_one(node.lower) or isinstance(node.upper, ast.UnaryOp)):
             return True
-        if isinstance(node, ast.Call) and last(node.func) in ("roll", "pad", "cat", "concat", "flip", "searchsorted"):
+        if isinstance(node, ast.Call) and last(node.func) in (
+            "roll",
+            "pad",
+            "cat",
+            "concat",
+            "flip",
+            "searchsorted",
+        ):
             return True
-        if isinstance(node, ast.keyword) and node.arg == "descending":
-            if isinstance(node.value, ast.Constant) and not node.value.value:
-                return True
+        if isinstance(node, ast.keyword) and node.arg == "descending" and is_constant(node.value, False):
+            return True
     return False
 
 
@@ -89,7 +100,8 @@ def _is_one(node: ast.expr | None) -> bool:
     words=("temperature",),
     statement="A temperature is looked at before it divides.",
     source="Finding T19.",
-    looks="Functions that sample or generate, with a parameter `temperature` that divides and is never compared.",
+    looks="Functions that sample or generate, with a parameter `temperature` that divides and is never "
+    "compared.",
     tolerance="Silent where it is compared, limited or tested in any way.",
     symptoms="Zero gives NaN or an error, a negative one prefers the least likely tokens.",
     causes="Greedy decoding is often asked for as temperature 0.",
@@ -118,15 +130,16 @@ def temperature(code: Reading) -> Iterator[Found]:
             samples = {"sample", "generate", "sampling", "decode"} & set(parts(function.name))
             if not samples or "temperature" not in parameters(function):
                 continue
-            divisions = [n for n in own(function) if _divides(n)]
-            if divisions and not any(_looks_at(node) for node in own(function)):
-                yield Found(divisions[0], "logits are divided by a temperature that nobody has looked at")
+            if any(_looks_at(node) for node in own(function)):
+                continue
+            for division in own(function):
+                if isinstance(division, ast.BinOp | ast.AugAssign) and _divides(division):
+                    yield Found(division, "logits are divided by a temperature that nobody has looked at")
 
 
-def _divides(node: ast.AST) -> bool:
-    if isinstance(node, ast.BinOp):
-        return isinstance(node.op, ast.Div) and dotted(node.right) == "temperature"
-    return isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Div) and dotted(node.value) == "temperature"
+def _divides(node: ast.BinOp | ast.AugAssign) -> bool:
+    by = node.right if isinstance(node, ast.BinOp) else node.value
+    return isinstance(node.op, ast.Div) and dotted(by) == "temperature"
 
 
 def _looks_at(node: ast.AST) -> bool:
@@ -138,5 +151,3 @@ def _looks_at(node: ast.AST) -> bool:
     if isinstance(node, ast.BoolOp):
         return any(dotted(value) == "temperature" for value in node.values)
     return isinstance(node, ast.Call) and any(dotted(arg) == "temperature" for arg in node.args)
-
-

@@ -3,10 +3,20 @@
 import ast
 from collections.abc import Iterator
 
-from trueformer.doctor.lint.reading import Reading, argument, dotted, last, names, own, parts, receiver
+from trueformer.doctor.lint.reading import (
+    Reading,
+    argument,
+    dotted,
+    last,
+    names,
+    own,
+    parameters,
+    parts,
+    receiver,
+)
 from trueformer.doctor.lint.rule import Found, rule
 
-PASSING = {"tmp", "temp", "temporary", "partial", "part", "staging", "buffer", "bytesio", "stream", "tempfile"}
+PASSING = {"tmp", "temp", "temporary", "partial", "part", "staging", "buffer", "bytes", "stream", "tempfile"}
 CHECKPOINT = {"checkpoint", "ckpt", "state"}
 
 
@@ -16,7 +26,8 @@ CHECKPOINT = {"checkpoint", "ckpt", "state"}
     statement="A checkpoint reaches its name only when it is whole.",
     source="rename(2) is atomic within a file system; findings T8.",
     looks="torch.save, safetensors' save_file, and json.dump of a checkpoint, to their final name.",
-    tolerance="Silent where the name says temporary, or where the function, or one that calls it, renames.",
+    tolerance="Silent where the name says temporary, or where the function, or one that calls it, renames, or"
+    " gives it a temporary name.",
     symptoms="After a crash or a full disk during a save there is no readable checkpoint left.",
     causes="The file is opened under its own name: the old one is gone before the new one is written.",
     remedy="write to a temporary name beside it, flush and fsync, then os.replace",
@@ -38,8 +49,13 @@ def in_place_save(code: Reading) -> Iterator[Found]:
     """
     for call in code.calls("save", "save_file", "dump"):
         target = _target(code, call)
-        if target is not None and not _is_passing(code, target) and not _renamed(code, call):
-            yield Found(call, f"{dotted(call.func)} writes to the final name: an interrupted save destroys the old file")
+        if target is None or _is_passing(code, target) or _renamed(code, call):
+            continue
+        if not _given_passing(code, call, target):
+            yield Found(
+                call,
+                f"{dotted(call.func)} writes to the final name: an interrupted save destroys the old file",
+            )
 
 
 def _target(code: Reading, call: ast.Call) -> ast.expr | None:
@@ -79,12 +95,23 @@ def _is_passing(code: Reading, target: ast.expr, depth: int = 2) -> bool:
 def _made_of(code: Reading, target: ast.expr) -> Iterator[ast.expr]:
     used = {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
     for node in own(code.scope(target)):
-        if isinstance(node, ast.Assign) and any(dotted(name) in used for name in node.targets):
+        if isinstance(node, ast.Assign) and any(names(name) & used for name in node.targets):
             yield node.value
         elif isinstance(node, ast.With):
             for item in node.items:
                 if item.optional_vars and dotted(item.optional_vars) in used:
                     yield item.context_expr
+
+
+def _given_passing(code: Reading, call: ast.Call, target: ast.expr) -> bool:
+    """Whether the name is a parameter that every call in the file gives a temporary name."""
+    function = code.function(call)
+    if function is None or dotted(target) not in parameters(function):
+        return False
+    place = parameters(function).index(dotted(target))
+    place -= parameters(function)[0] in ("self", "cls")
+    given = [argument(used, place, dotted(target)) for used in code.calls(function.name)]
+    return bool(given) and all(value is not None and _is_passing(code, value) for value in given)
 
 
 def _renamed(code: Reading, call: ast.Call) -> bool:
@@ -101,8 +128,9 @@ def _renames(code: Reading, node: ast.AST) -> bool:
     if not isinstance(node, ast.Call):
         return False
     full = code.name(node.func)
-    if full in ("os.replace", "os.rename", "os.renames", "shutil.move") or "atomic" in last(node.func).lower():
+    if (
+        full in ("os.replace", "os.rename", "os.renames", "shutil.move")
+        or "atomic" in last(node.func).lower()
+    ):
         return True
     return last(node.func) in ("replace", "rename") and receiver(node) is not None and len(node.args) == 1
-
-

@@ -6,7 +6,19 @@ from collections.abc import Iterator
 from trueformer.doctor.lint.reading import Reading, last, names, parts
 from trueformer.doctor.lint.rule import Found, rule
 
-TOKENS = {"token", "tokens", "tokenize", "tokenizer", "tokenise", "encode", "ids", "id", "vocab", "text", "dataset"}
+TOKENS = {
+    "token",
+    "tokens",
+    "tokenize",
+    "tokenizer",
+    "tokenise",
+    "encode",
+    "ids",
+    "id",
+    "vocab",
+    "text",
+    "dataset",
+}
 SIZES = {"vocab_size", "n_vocab", "num_tokens", "vocabulary_size", "padded_vocab_size"}
 
 
@@ -66,9 +78,9 @@ def made_up_vocabulary(code: Reading) -> Iterator[Found]:
             return dict(enumerate(checkpoint["characters"]))
     """
     for call in code.calls("range"):
-        if len(call.args) == 1 and (last(call.args[0]) in SIZES or _key(call.args[0]) in SIZES):
-            if _makes_characters(code, call) or _makes_tokenizer(code, call):
-                yield Found(call, "a vocabulary is made up from its size: ids no longer mean what they meant")
+        sized = len(call.args) == 1 and (last(call.args[0]) in SIZES or _key(call.args[0]) in SIZES)
+        if sized and (_makes_characters(code, call) or _makes_tokenizer(code, call)):
+            yield Found(call, "a vocabulary is made up from its size: ids no longer mean what they meant")
 
 
 def _key(node: ast.expr) -> str:
