@@ -43,7 +43,8 @@ def finite_assert(code: Reading) -> Iterator[Found]:
     """
     for name in ("forward", "__call__"):
         for function in code.functions.get(name, ()):
-            if code.class_of(function) is None:
+            module = code.class_of(function)
+            if module is None or (name == "__call__" and module not in code.modules):
                 continue
             for node in own(function):
                 stops = isinstance(node, ast.Assert) or (isinstance(node, ast.If) and _only_raises(node))

@@ -18,7 +18,7 @@ ACCUMULATION = {"accum", "accumulation", "accumulate", "accumulating", "micro", 
     looks="Loops with backward and an optimizer's step, and the file's functions that they call.",
     tolerance="Silent on zero_grad on anything, p.grad = None, grad.zero_(), del p.grad, and where the "
     "optimizer is "
-    "handed to a function that is not in the file.",
+    "handed to a function that is not in the file, or built anew.",
     symptoms="Every step uses the sum of all gradients so far: training drifts or diverges.",
     causes="backward adds to .grad.",
     remedy="optimizer.zero_grad() once a step",
@@ -44,7 +44,8 @@ def zero_grad(code: Reading) -> Iterator[Found]:
         if where is None:
             continue
         nodes = list(code.reached(where))
-        if any(map(is_backward, nodes)) and not any(_clears(n) or _escapes(code, n) for n in nodes):
+        excused = any(_clears(n) or _escapes(code, n) or _builds(n, receiver(step)) for n in nodes)
+        if any(map(is_backward, nodes)) and not excused:
             yield Found(
                 step, "nothing clears the gradients between steps: each step uses the sum of all so far"
             )
@@ -69,6 +70,11 @@ def _clears(node: ast.AST) -> bool:
     if isinstance(node, ast.Assign | ast.Delete):
         return any(last(target) == "grad" for target in node.targets)
     return False
+
+
+def _builds(node: ast.AST, optimizer: ast.expr | None) -> bool:
+    """Whether the optimizer is built anew within the loop."""
+    return isinstance(node, ast.Assign) and dotted(optimizer) in map(dotted, node.targets)
 
 
 def _escapes(code: Reading, node: ast.AST) -> bool:

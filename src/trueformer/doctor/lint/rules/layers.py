@@ -56,13 +56,13 @@ def plain_list(code: Reading) -> Iterator[Found]:
                 super().__init__()
                 self.layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(depth)])
     """
-    for module in code.modules:
-        for assign in (n for n in ast.walk(module) if isinstance(n, ast.Assign)):
-            target = assign.targets[0]
-            kept = dotted(target).startswith("self.") and not _registered(module, last(target))
-            if kept and any(_is_layer(code, element) for element in _elements(assign.value)):
-                message = f"self.{last(target)} keeps layers in a plain collection: they are not trained"
-                yield Found(assign, message)
+    for assign in code.all(ast.Assign):
+        elements, name = _elements(assign.value), dotted(assign.targets[0])
+        if not name.startswith("self.") or not any(_is_layer(code, element) for element in elements):
+            continue
+        module = code.class_of(assign)
+        if module in code.modules and not _registered(module, last(assign.targets[0])):
+            yield Found(assign, f"{name} keeps layers in a plain collection: they are not trained")
 
 
 def _elements(value: ast.expr) -> list[ast.expr]:

@@ -13,7 +13,7 @@ from trueformer.doctor.lint.rule import Found, rule
     statement="A function that sets up logging can be called twice.",
     source="Finding T24; Python's logging howto.",
     looks="Functions that get a logger by name and add a handler to it without looking at those it has.",
-    tolerance="Silent where handlers are looked at, removed or cleared, in main(), and in cached functions.",
+    tolerance="Silent where handlers are looked at, cleared or removed, in main() and cached functions.",
     symptoms="Every line appears twice, then three times; files stay open.",
     causes="getLogger returns the same logger every time.",
     remedy="return early when logger.handlers is not empty, or clear it first",
@@ -41,8 +41,9 @@ def handlers_pile_up(code: Reading) -> Iterator[Found]:
         if function is None or "main" in parts(function.name) or function.decorator_list:
             continue
         said = names(function)
-        looks = {"handlers", "hasHandlers", "removeHandler", "root_handlers", "has_handlers"} & said
-        if "getLogger" in said and not looks and not _guarded(code, call, function):
+        removes = any(code.calls("removeHandler"))
+        looks = {"handlers", "hasHandlers", "root_handlers", "has_handlers"} & said
+        if "getLogger" in said and not looks and not removes and not _guarded(code, call, function):
             yield Found(call, "each call adds one more handler to the same logger")
 
 

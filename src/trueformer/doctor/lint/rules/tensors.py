@@ -10,20 +10,7 @@ MAKERS = {
     *("arange", "linspace", "logspace", "zeros", "ones", "full", "empty", "eye", "rand", "randn", "randint"),
     *("tril_indices", "triu_indices", "from_numpy", "hann_window", "zeros_like", "ones_like"),
 }
-PLAIN = {
-    "item",
-    "tolist",
-    "numpy",
-    "size",
-    "dim",
-    "numel",
-    "stride",
-    "shape",
-    "dtype",
-    "device",
-    "ndim",
-    "cpu_list",
-}
+PLAIN = {"item", "tolist", "numpy", "size", "dim", "numel", "stride", "max", "min", "sum", "mean"}
 MOVES = ("to", "type_as", "cuda", "tolist", "numpy", "item")
 REGISTERS = ("register_buffer", "register_parameter", "setattr")
 
@@ -113,8 +100,7 @@ def _makes_tensor(code: Reading, call: ast.Call, tensors: set[str]) -> bool:
             name not in PLAIN and name[:1].islower() and any(_is_tensor(code, arg, tensors) for arg in inner)
         )
     base = receiver(call)
-    known = base is not None and last(call.func) not in PLAIN
-    return known and last(call.func) not in ("max", "min", "sum", "mean") and _is_tensor(code, base, tensors)
+    return base is not None and last(call.func) not in PLAIN and _is_tensor(code, base, tensors)
 
 
 def _is_scalar_shape(call: ast.Call) -> bool:

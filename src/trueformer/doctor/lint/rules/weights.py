@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from trueformer.doctor.lint.reading import Reading, dotted, last, own, receiver
+from trueformer.doctor.lint.reading import Reading, dotted, last, names, own, parts, receiver
 from trueformer.doctor.lint.rule import Found, rule
 
 
@@ -13,7 +13,7 @@ from trueformer.doctor.lint.rule import Found, rule
     statement="Tied weights are one parameter.",
     source="Finding R11; Press and Wolf 2017 for tying itself.",
     looks="`a.weight.data = b.weight.data`.",
-    tolerance="Silent on copies (copy_, clone) and on assigning the parameter itself.",
+    tolerance="Silent on copies (copy_, clone), on moves from new to old, and on the parameter itself.",
     symptoms="Two parameters share memory until one is moved, rebuilt or loaded; both are decayed and "
     "counted.",
     causes=".data looks like the weight, but it is only its storage.",
@@ -33,7 +33,9 @@ def tie_by_data(code: Reading) -> Iterator[Found]:
     """
     for assign in code.all(ast.Assign):
         target, value = assign.targets[0], assign.value
-        if dotted(target).endswith(".weight.data") and dotted(value).endswith(".weight.data"):
+        both = dotted(target).endswith(".weight.data") and dotted(value).endswith(".weight.data")
+        moved = {"old", "new"} & {part for name in names(assign) for part in parts(name)}
+        if both and not moved:
             yield Found(
                 assign,
                 "the storage is shared, not the parameter: the tie is lost by .to(), deepcopy or loading",
