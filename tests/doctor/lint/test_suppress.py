@@ -48,7 +48,9 @@ def test_an_exception_reaches_no_further_than_one_line():
 
 
 def test_an_exception_at_the_end_of_a_function_does_not_cover_its_head():
-    text = "def f(read, path):\n    try:\n        read.load_state_dict(path)\n    except Exception:\n        0"
+    text = (
+        "def f(read, path):\n    try:\n        read.load_state_dict(path)\n    except Exception:\n        0"
+    )
     assert rules(text) == ["source/swallowed-error"]
     why = "  # trueformer: ignore[source/swallowed-error] why"
     assert rules(text + why) == ["source/swallowed-error"]
