@@ -81,16 +81,6 @@ def _branches(code: Reading, node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
         node = outer
 
 
-def conditional(code: Reading, node: ast.AST, outer: ast.AST) -> bool:
-    """Whether a node stands under an `if` that the other does not contain from outside."""
-    for around in code.around(node):
-        if around is outer:
-            return False
-        if isinstance(around, ast.If | ast.Match):
-            return True
-    return False
-
-
 def common(code: Reading, one: ast.AST, other: ast.AST) -> Loop | Function | ast.Module | None:
     """The innermost loop around both within one function; the function where no loop holds both."""
     if code.scope(one) is not code.scope(other):

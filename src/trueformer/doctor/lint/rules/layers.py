@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from trueformer.doctor.lint.reading import Reading, dotted, last, names
+from trueformer.doctor.lint.reading import Reading, dotted, last, names, receiver
 from trueformer.doctor.lint.rule import Found, rule
 
 STATELESS = {
@@ -56,13 +56,26 @@ def plain_list(code: Reading) -> Iterator[Found]:
                 super().__init__()
                 self.layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(depth)])
     """
-    for assign in code.all(ast.Assign):
-        elements, name = _elements(assign.value), dotted(assign.targets[0])
+    for node, collection, elements in _collections(code):
+        name = dotted(collection)
         if not name.startswith("self.") or not any(_is_layer(code, element) for element in elements):
             continue
-        module = code.class_of(assign)
-        if module in code.modules and not _registered(module, last(assign.targets[0])):
-            yield Found(assign, f"{name} keeps layers in a plain collection: they are not trained")
+        module = code.class_of(node)
+        if module in code.modules and not _registered(module, last(collection)):
+            yield Found(node, f"{name} keeps layers in a plain collection: they are not trained")
+
+
+def _collections(code: Reading) -> Iterator[tuple[ast.stmt | ast.expr, ast.expr, list[ast.expr]]]:
+    """What is put where: `self.a = [x, y]`, and `self.a.append(x)` after `self.a = []`."""
+    empty: set[tuple[ast.AST | None, str]] = set()
+    for assign in code.all(ast.Assign):
+        yield assign, assign.targets[0], _elements(assign.value)
+        if isinstance(assign.value, ast.List) and not assign.value.elts:
+            empty.add((code.class_of(assign), dotted(assign.targets[0])))
+    for call in code.calls("append"):
+        base = receiver(call)
+        if base is not None and (code.class_of(call), dotted(base)) in empty:
+            yield call, base, call.args
 
 
 def _elements(value: ast.expr) -> list[ast.expr]:

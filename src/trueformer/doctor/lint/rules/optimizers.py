@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from trueformer.doctor.lint.loops import (
     CLIPS,
     common,
-    conditional,
     exclusive,
     is_backward,
     optimizer_steps,
@@ -188,7 +187,7 @@ def clip_before_unscale(code: Reading) -> Iterator[Found]:
     statement="The schedule moves on after the optimizer's step.",
     source="torch.optim: since 1.1.0 scheduler.step() comes after optimizer.step().",
     looks="scheduler.step() above optimizer.step() in the same loop.",
-    tolerance="Silent where the schedule's step has an argument or stands under a condition.",
+    tolerance="Silent where the schedule's step has an argument, or a condition that the optimizer's has not.",
     symptoms="The first value of the schedule is skipped: warmup begins one step in, decay ends one early.",
     causes="Examples from before 2019.",
     remedy="move scheduler.step() below optimizer.step()",
@@ -215,8 +214,11 @@ def schedule_first(code: Reading) -> Iterator[Found]:
     steps = list(optimizer_steps(code))
     for moved in schedule_steps(code):
         loops = code.loops(moved)
-        if not loops or moved.args or moved.keywords or conditional(code, moved, loops[0]):
+        if not loops or moved.args or moved.keywords:
             continue
-        same = [s for s in steps if within(code, s, loops[0]) and not exclusive(code, s, moved)]
+        # The condition around the schedule, if any: what is below it runs as often as the schedule moves.
+        conditions = [o for o in code.around(moved) if isinstance(o, ast.If) and within(code, o, loops[0])]
+        block = conditions[0] if conditions else loops[0]
+        same = [s for s in steps if within(code, s, block) and not exclusive(code, s, moved)]
         if same and all(s.lineno > moved.lineno for s in same):
             yield Found(moved, "the schedule moves on before the optimizer's step")

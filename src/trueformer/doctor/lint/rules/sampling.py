@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from trueformer.doctor.lint.reading import Reading, dotted, is_constant, last, names, own, parameters, parts
 from trueformer.doctor.lint.rule import Found, rule
 
+MOVES = ("roll", "pad", "cat", "concat", "flip", "searchsorted")
 LIMITS = {"top_p", "topp", "nucleus", "nucleus_p", "p"}
 
 
@@ -42,9 +43,11 @@ def nucleus_too_small(code: Reading) -> Iterator[Found]:
         function = code.function(compare)
         if function is None or len(compare.ops) != 1 or last(compare.comparators[0]) not in LIMITS:
             continue
-        if not _is_sum(compare.left, function) or not _is_mask(code, compare):
-            continue
-        if not _shifted(function):
+        if (
+            _is_sum(compare.left, function)
+            and _is_mask(code, compare)
+            and not _shifted(code, function, compare)
+        ):
             yield Found(compare, f"{ast.unparse(compare)} drops the token that crosses p from the nucleus")
 
 
@@ -67,28 +70,30 @@ def _assigns(assign: ast.Assign, name: str) -> bool:
 def _is_mask(code: Reading, compare: ast.Compare) -> bool:
     """Whether the comparison itself says which tokens go: given a name, or to an index or a fill."""
     outer = code.parent(compare)
-    if isinstance(outer, ast.Assign | ast.Subscript | ast.UnaryOp):
+    if isinstance(outer, ast.Subscript):
+        return outer.slice is compare
+    if isinstance(outer, ast.Assign | ast.UnaryOp):
         return True
     return isinstance(outer, ast.Call) and last(outer.func) in ("masked_fill", "masked_fill_", "where")
 
 
-def _shifted(function: ast.AST) -> bool:
-    """Whether anything in the function moves by one place: a slice `1:` or `:-1`, roll, pad, cat."""
+def _shifted(code: Reading, function: ast.AST, compare: ast.Compare) -> bool:
+    """Whether the mask or the sum is moved by one place: sliced `1:` or `:-1`, rolled, padded; or ascends."""
+    statement = code.statement(compare)
+    about = {dotted(compare.left)} | set(map(dotted, getattr(statement, "targets", []))) - {""}
     for node in own(function):
-        if isinstance(node, ast.Slice) and (_is_one(node.lower) or isinstance(node.upper, ast.UnaryOp)):
+        if isinstance(node, ast.Subscript) and dotted(node.value) in about and _is_shift(node.slice):
             return True
-        if isinstance(node, ast.Call) and last(node.func) in (
-            "roll",
-            "pad",
-            "cat",
-            "concat",
-            "flip",
-            "searchsorted",
-        ):
+        if isinstance(node, ast.Call) and last(node.func) in MOVES and names(node) & about:
             return True
         if isinstance(node, ast.keyword) and node.arg == "descending" and is_constant(node.value, False):
             return True
     return False
+
+
+def _is_shift(index: ast.expr) -> bool:
+    slices = [n for n in ast.walk(index) if isinstance(n, ast.Slice)]
+    return any(_is_one(each.lower) or isinstance(each.upper, ast.UnaryOp) for each in slices)
 
 
 def _is_one(node: ast.expr | None) -> bool:

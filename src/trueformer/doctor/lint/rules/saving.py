@@ -54,7 +54,7 @@ def in_place_save(code: Reading) -> Iterator[Found]:
         if not _given_passing(code, call, target):
             yield Found(
                 call,
-                f"{dotted(call.func)} writes to the final name: an interrupted save destroys the old file",
+                f"{dotted(call.func)} writes under the final name: interrupted, it leaves a broken file there",
             )
 
 

@@ -60,12 +60,15 @@ def plain_tensor(code: Reading) -> Iterator[Found]:
                         yield _kept(module, assign, target)
 
 
-def _assignments(init: Function) -> list[ast.Assign]:
-    return sorted((n for n in own(init) if isinstance(n, ast.Assign)), key=lambda n: n.lineno)
+def _assignments(init: Function) -> list[ast.Assign | ast.AnnAssign]:
+    return sorted((n for n in own(init) if isinstance(n, ast.Assign | ast.AnnAssign)), key=lambda n: n.lineno)
 
 
-def _pairs(assign: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
+def _pairs(assign: ast.Assign | ast.AnnAssign) -> Iterator[tuple[ast.expr, ast.expr]]:
     """Each target with its value; `a, b = x, y` is two."""
+    if isinstance(assign, ast.AnnAssign):
+        yield from [(assign.target, assign.value)] if assign.value else []
+        return
     for target in assign.targets:
         if isinstance(target, ast.Tuple) and isinstance(assign.value, ast.Tuple):
             yield from zip(target.elts, assign.value.elts, strict=False)
@@ -126,12 +129,12 @@ def _is_given(call: ast.Call, name: str) -> bool:
     return any(isinstance(arg, ast.Constant) and arg.value == name for arg in call.args)
 
 
-def _kept(module: ast.ClassDef, assign: ast.Assign, target: ast.expr) -> Found:
+def _kept(module: ast.ClassDef, assign: ast.Assign | ast.AnnAssign, target: ast.expr) -> Found:
     name = last(target)
     stores = [n for n in ast.walk(module) if isinstance(n, ast.Attribute) and n.attr == name]
     once = sum(isinstance(n.ctx, ast.Store) for n in stores) == 1
     started = [n for n in ast.walk(module) if isinstance(n, ast.Call) and last(n.func) == "super"]
     after = any(n.lineno < assign.lineno for n in started)
-    simple = len(assign.targets) == 1 and assign.targets[0] is target and once and after
+    simple = isinstance(assign, ast.Assign) and assign.targets == [target] and once and after
     fix = Fix(at=assign, kind="buffer", name=name) if simple else None
     return Found(assign, f"self.{name} is a plain tensor: .to(device) and .to(dtype) leave it behind", fix)
