@@ -109,8 +109,7 @@ def _in_memory(code: Reading, node: ast.expr) -> bool:
     statement="What load_state_dict(strict=False) left out is looked at.",
     source="torch.nn.Module.load_state_dict returns the missing and the unexpected keys; findings T10.",
     looks="Calls with strict=False whose result is thrown away.",
-    tolerance="Silent where the result is used in any way, or the function speaks of missing or "
-    "unexpected keys.",
+    tolerance="Silent where the result is used, or the function speaks of missing or unexpected keys, or adapters.",
     symptoms="A model that is partly at its random initialisation: worse than it was, and nothing says so.",
     causes="A renamed layer, a `module.` or `_orig_mod.` prefix, another architecture.",
     remedy="look at missing_keys and unexpected_keys of the result, or load strictly",
@@ -135,9 +134,9 @@ def ignored_mismatch(code: Reading) -> Iterator[Found]:
 
 
 def _looked_at(code: Reading, call: ast.Call) -> bool:
-    """Whether the keys are compared by hand, or an override hands the call on."""
+    """Whether keys are compared by hand, adapters are meant to be missing, or an override hands the call on."""
     base, said = receiver(call), {part for name in names(code.scope(call)) for part in parts(name)}
-    return bool({"missing", "unexpected"} & said) or (
+    return bool({"missing", "unexpected", "lora", "adapter", "adapters"} & said) or (
         isinstance(base, ast.Call) and last(base.func) == "super"
     )
 
