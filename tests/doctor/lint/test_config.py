@@ -37,13 +37,26 @@ def test_some_files_are_excepted_from_some_rules(tmp_path: Path):
         f"per-file-ignores = {{ 'tests/*' = ['{SAVE}'] }}\n"
     )
     config = read_config(tmp_path)
-    assert ids(config, "tests/test_a.py") == set(RULES) - {SAVE}
+    assert ids(config, str(tmp_path / "tests" / "test_a.py")) == set(RULES) - {SAVE}
     assert ids(config, str(tmp_path / "tests" / "deep" / "test_a.py")) == set(RULES) - {SAVE}
-    assert ids(config, "src/a.py") == set(RULES)
+    assert ids(config, str(tmp_path / "src" / "a.py")) == set(RULES)
     for name in ("a.py", "old_a.py", "third_party/b.py", "src/third_party/c.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert [path.name for path in find([tmp_path], config.exclude)] == ["a.py"]
+    assert [path.name for path in find([tmp_path], config.exclude, config.root)] == ["a.py"]
+
+
+def test_folders_above_the_root_do_not_matter(tmp_path: Path):
+    root = tmp_path / "tests" / "third_party" / "project"
+    (root / "third_party").mkdir(parents=True)
+    (root / "pyproject.toml").write_text(
+        f"[tool.trueformer.lint]\nexclude = ['third_party']\nper-file-ignores = {{ 'tests' = ['{SAVE}'] }}\n"
+    )
+    (root / "a.py").touch()
+    (root / "third_party" / "b.py").touch()
+    config = read_config(root)
+    assert [path.name for path in find([root], config.exclude, config.root)] == ["a.py"]
+    assert ids(config, str(root / "a.py")) == set(RULES)
 
 
 def test_the_command_line_selects_instead_and_ignores_as_well():

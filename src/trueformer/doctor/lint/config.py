@@ -22,8 +22,9 @@ KEYS = {"select", "ignore", "exclude", "per-file-ignores"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LintConfig:
-    """Which rules run (all where `select` is empty, less `ignore`), and what is left out where."""
+    """Which rules run (all where `select` is empty, less `ignore`), and what is left out where, below the root."""
 
+    root: Path = Path()
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -43,7 +44,7 @@ class LintConfig:
         """The rules that run on a file."""
         left_out = set(self.ignore)
         for pattern, ids in self.per_file_ignores.items():
-            if matches(path, [pattern]):
+            if matches(path, [pattern], self.root):
                 left_out.update(ids)
         return [
             rule
@@ -82,6 +83,7 @@ def _parsed(file: Path) -> LintConfig:
             f"{file}: per-file-ignores is {per_file!r}, expected a table of patterns to lists of rules"
         )
     return LintConfig(
+        root=file.parent,
         select=_strings(file, "select", section.get("select", [])),
         ignore=_strings(file, "ignore", section.get("ignore", [])),
         exclude=_strings(file, "exclude", section.get("exclude", [])),

@@ -37,8 +37,10 @@ class Source:
     cells: tuple[tuple[int, int], ...] = ()
 
 
-def find(paths: Iterable[Path], exclude: Iterable[str] = ()) -> Iterator[Path]:
+def find(paths: Iterable[Path], exclude: Iterable[str] = (), root: Path = Path()) -> Iterator[Path]:
     """The files to read: those named, and *.py and *.ipynb in the folders named, each once.
+
+    What fits a pattern of `exclude`, below the root, is left out.
 
     Raises:
         ValueError: a path is not there.
@@ -48,7 +50,7 @@ def find(paths: Iterable[Path], exclude: Iterable[str] = ()) -> Iterator[Path]:
         if not path.exists():
             raise ValueError(f"{path} is not there: expected a file or a folder of Python")
         for file in [path] if path.is_file() else _below(path):
-            if file not in seen and not matches(file, patterns):
+            if file not in seen and not matches(file, patterns, root):
                 seen.add(file)
                 yield file
 
@@ -59,15 +61,12 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (Path(where) / name for name in sorted(files) if name.endswith((".py", ".ipynb")))
 
 
-def matches(path: Path, patterns: Iterable[str]) -> bool:
-    """Whether a path, or a folder it lies in, fits one of the patterns; `tests` and `*/old_*.py` are two."""
-    given = path.as_posix().removeprefix("./")
-    whole = path.resolve().as_posix()
+def matches(path: Path, patterns: Iterable[str], root: Path) -> bool:
+    """Whether a path, or a folder it lies in below the root, fits a pattern; `tests` and `*/old_*.py` are two."""
+    whole = path.resolve()
+    name = (whole.relative_to(root.resolve()) if whole.is_relative_to(root.resolve()) else path).as_posix()
     return any(
-        fnmatch(given, pattern)
-        or fnmatch(whole, f"*/{pattern}")
-        or fnmatch(whole, f"*/{pattern.rstrip('/')}/*")
-        for pattern in patterns
+        fnmatch(f"/{name}", f"*/{pattern.rstrip('/')}{end}") for pattern in patterns for end in ("", "/*")
     )
 
 

@@ -9,7 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TypeVar
+from typing import TypeVar, cast
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Loop = ast.For | ast.AsyncFor | ast.While
@@ -54,7 +54,7 @@ class Reading:
     def all(self, *kinds: type[Node]) -> Iterator[Node]:
         """Every node of these kinds in the file."""
         for kind in kinds:
-            yield from self._kinds[kind]  # pyrefly: ignore[invalid-yield]
+            yield from cast("list[Node]", self._kinds[kind])
 
     @cached_property
     def _calls(self) -> dict[str, list[ast.Call]]:

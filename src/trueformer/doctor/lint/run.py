@@ -72,7 +72,7 @@ def lint(paths: Iterable[Path], config: LintConfig) -> Outcome:
     """
     hits: list[Hit] = []
     failures: list[Failure] = []
-    files = list(find(paths, config.exclude))
+    files = list(find(paths, config.exclude, config.root))
     with _without_collector():
         for path in files:
             try:
