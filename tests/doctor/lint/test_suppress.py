@@ -36,7 +36,7 @@ def test_an_exception_hides_its_rule(text: str):
 
 @pytest.mark.parametrize(
     "comment",
-    ["# trueformer: ignore[source/temperature] another rule", "# noqa", f"'trueformer: ignore[{LOAD}]'"],
+    ["# trueformer: ignore[source/temperature] another rule", "# noqa", f"'# trueformer: ignore[{LOAD}]'"],
 )
 def test_what_is_no_exception_to_this_rule_hides_nothing(comment: str):
     assert rules(f"import torch\ntorch.load('a'); {comment}\n") == [LOAD]
