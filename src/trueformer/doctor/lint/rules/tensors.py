@@ -30,6 +30,9 @@ REGISTERS = ("register_buffer", "register_parameter", "setattr")
 def plain_tensor(code: Reading) -> Iterator[Found]:
     """A module moves what it knows of: its parameters and buffers.
 
+    A buffer is also cast by .to(dtype), and bfloat16 cannot count beyond 256: a table of positions or angles that
+    must stay float32 is cast back, or made anew, where it is used.
+
     Wrong:
         import torch
         from torch import nn
@@ -112,7 +115,7 @@ def _is_scalar_shape(call: ast.Call) -> bool:
 
 
 def _is_managed(code: Reading, module: ast.ClassDef, name: str) -> bool:
-    """Whether the class registers the attribute, assigns it again, or moves it where it is used."""
+    """Whether the class registers the attribute, deletes it, or moves it where it is used."""
     return any(
         (isinstance(node, Function) and node.name in ("_apply", "to", "__setattr__"))
         or (isinstance(node, ast.Attribute) and node.attr == name and _is_moved(code, node))
