@@ -19,6 +19,7 @@ from trueformer.commands.evaluate import Eval
 from trueformer.commands.finetune import Finetune
 from trueformer.commands.generate import Generate
 from trueformer.commands.info import Info
+from trueformer.commands.lint import Lint
 from trueformer.commands.serve import Serve
 from trueformer.commands.train import Train
 
@@ -35,6 +36,7 @@ Command = (
     | Annotated[Export, subcommand("export")]
     | Annotated[Import, subcommand("import")]
     | Annotated[Info, subcommand("info")]
+    | Annotated[Lint, subcommand("lint")]
 )
 
 
