@@ -70,15 +70,15 @@ def mask_of(subject: Subject) -> str:
     return subject.interface.mask
 
 
-def documents_of(subject: Subject) -> str:
-    """The name of the parameter that takes a number for each token's document.
+def documents_of(subject: Subject, numbers_BT: Tensor) -> dict[str, Any]:
+    """The numbers of each token's document, as the argument that the model takes.
 
     Raises:
         NotApplicable: there is none.
     """
     if subject.interface.documents is None:
         raise NotApplicable("the model takes no numbers of documents (or declare: claims={'documents': …})")
-    return subject.interface.documents
+    return {subject.interface.documents: numbers_BT}
 
 
 @law(
@@ -414,13 +414,13 @@ def mask_shape(subject: Subject) -> Evidence:
 )
 def documents(subject: Subject) -> Evidence:
     """`same = doc[:, :, None] == doc[:, None, :]`, beside the causal mask. With `>=` the second sees the first."""
-    name, half, ids = documents_of(subject), subject.length // 2, subject.ids()
-    numbers = (torch.arange(subject.length)[None] >= half).long()
+    half, ids = subject.length // 2, subject.ids()
+    numbers = documents_of(subject, (torch.arange(subject.length)[None] >= half).long())
     other = torch.cat([subject.ids(seed=7)[:, :half], ids[:, half:]], 1)
-    one, two = (subject.logits(each, **{name: numbers})[:, half:] for each in (ids, other))
+    one, two = (subject.logits(each, **numbers)[:, half:] for each in (ids, other))
     off = float((one - two).abs().max() / one.abs().max())
     saw = "the second document has other logits after another first one" if not off <= subject.noise else ""
-    return Evidence(measured=off, bound=subject.noise, where=name, saw=saw)
+    return Evidence(measured=off, bound=subject.noise, saw=saw)
 
 
 @law(

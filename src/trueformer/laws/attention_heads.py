@@ -220,13 +220,13 @@ def own_projections(subject: Subject) -> Evidence:
     return Evidence(measured=same, bound=0, unit="heads", where=where if same else "", saw=saw)
 
 
-def _weight(trace: Trace, part: Tensor) -> tuple[int, ...] | None:
+def _weight(trace: Trace, part: Tensor) -> tuple[int, int, int] | None:
     """Where the weight lies that a part is projected with, if it makes this part alone."""
     event = projection(trace, part)
     if event is None or event.value.shape[-1] > len(part) * part.shape[-1]:
         return None
     weights = [factor for factor in factors(event) if not trace.is_tainted(factor)]
-    return (storage_of(weights[0]), weights[0].storage_offset(), weights[0].numel()) if weights else None
+    return (storage_of(weights[0]), int(weights[0].storage_offset()), weights[0].numel()) if weights else None
 
 
 def _common(one: Tensor, other: Tensor) -> int:

@@ -422,11 +422,13 @@ def order(subject: Subject) -> Evidence:
 )
 def documents(subject: Subject) -> Evidence:
     """Rotary scores know distances only, so that counting anew changes nothing; learned positions must begin again."""
-    name, half, ids = documents_of(subject), subject.length // 2, subject.ids()
-    numbers = (torch.arange(subject.length)[None] >= half).long()
-    packed = subject.logits(ids, **{name: numbers})
+    half, ids = subject.length // 2, subject.ids()
+    numbers = documents_of(subject, (torch.arange(subject.length)[None] >= half).long())
+    packed = subject.logits(ids, **numbers)
     parts = ids[:, :half], ids[:, half:]
-    alone = torch.cat([subject.logits(part, **{name: torch.zeros_like(part)}) for part in parts], 1)
+    alone = torch.cat(
+        [subject.logits(part, **documents_of(subject, torch.zeros_like(part))) for part in parts], 1
+    )
     off = float((packed - alone).abs().max() / alone.abs().max())
     saw = "a document has other logits behind another one" if not off <= subject.noise else ""
-    return Evidence(measured=off, bound=subject.noise, where=name, saw=saw)
+    return Evidence(measured=off, bound=subject.noise, saw=saw)

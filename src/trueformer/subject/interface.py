@@ -43,7 +43,7 @@ class Interface:
     needs_targets: bool = False
     encoder: Tensor | None = None
 
-    def masked(self, real_BT: Tensor) -> dict[str, Tensor]:
+    def masked(self, real_BT: Tensor) -> dict[str, Any]:
         """The mask as the model takes it, as an argument: `attention_mask` in whole numbers, others as truth values."""
         assert self.mask is not None
         return {self.mask: real_BT.long() if self.mask == "attention_mask" else real_BT.bool()}

@@ -187,7 +187,7 @@ class Observer:
     @harmless
     def before_step(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         """The hook that torch calls before every optimizer's step; one that is part of another is skipped."""
-        if self._stepping in _frames():
+        if self._stepping is not None and self._stepping in _frames():
             return
         self._stepping = _call_of_step()
         owner = self.run.owner(optimizer)
