@@ -15,12 +15,16 @@ class LawBroken(AssertionError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """One law's verdict; `reason` says why it does not apply, what to supply, or how the code under test failed."""
+    """One law's verdict; `reason` says why it does not apply, what to supply, or how the code under test failed.
+
+    `at` is the file and line of the code under test where it failed, such as `/home/me/mymodel.py:31`.
+    """
 
     law: Law
     verdict: Verdict
     evidence: Evidence | None = None
     reason: str = ""
+    at: str = ""
     seconds: float = 0.0
 
     @property
