@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from trueformer.doctor.report import number
 from trueformer.doctor.words import printable
 from trueformer.laws.law import Evidence, Figure
 
@@ -47,11 +48,6 @@ def _svg(height: float, label: str, *inside: Markup) -> Markup:
 
 def _round(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def number(value: float) -> str:
-    """A number as people read it: `0.31`, `1e-05`, `1200`."""
-    return f"{value:.3g}"
 
 
 # Scales
@@ -108,7 +104,7 @@ def heat_map(figure: Figure) -> Markup:
     """A matrix as shades from dark (least) to light (most); the rows go down; every cell tells its number on hover."""
     scale = Scale((value for row in figure.matrix for value in row), figure.log)
     rows, columns = len(figure.matrix), max(len(row) for row in figure.matrix)
-    left, top, side = 46, 8, 250 / max(rows, columns)
+    left, top, side = 46, 8, 232 / max(rows, columns)
     cells = [
         _cell(value, scale, left + c * side, top + r * side, side, f"{r}, {c}: {number(value)}")
         for r, row in enumerate(figure.matrix)

@@ -47,7 +47,13 @@ def measured(evidence: Evidence) -> str:
     """`0.31, at most 1e-05`."""
     side = "at least" if evidence.at_least else "at most"
     unit = f" {evidence.unit}" if evidence.unit else ""
-    return f"{evidence.measured:.3g}{unit}, expected {side} {evidence.bound:.3g}"
+    return f"{number(evidence.measured)}{unit}, expected {side} {number(evidence.bound)}"
+
+
+def number(value: float) -> str:
+    """A number as people read it: `0.31`, `1e-05`, `1104`."""
+    value = float(value)
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3g}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

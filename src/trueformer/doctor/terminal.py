@@ -25,8 +25,7 @@ WIDEST = 110  # longer lines are hard to read
 
 def show(report: Report, console: Console, *, everything: bool = False) -> None:
     """Prints the report; `everything` also gives each law a line."""
-    for result in (*report.broken, *report.advice):
-        console.print(_trouble(result, report.command), width=min(WIDEST, console.width))
+    _troubles((*report.broken, *report.advice), report.command, console)
     console.print(_every_law(report) if everything else _components(report))
     console.print(_missing(report))
     for note in report.notes:
@@ -34,11 +33,11 @@ def show(report: Report, console: Console, *, everything: bool = False) -> None:
     console.print(_sum(report))
 
 
-def as_text(report: Report, width: int = 100) -> str:
-    """What `show` prints, without colours."""
+def broken_as_text(report: Report, width: int = 100) -> str:
+    """The part of it that tells of what is broken, without colours."""
     console = Console(width=width, color_system=None, force_terminal=False)
     with console.capture() as said:
-        show(report, console)
+        _troubles(report.broken, report.command, console)
     return said.get()
 
 
@@ -57,6 +56,11 @@ def wanted(report: Report) -> list[tuple[str, int]]:
     """What would let more laws be checked, and how many; the most first."""
     counts = Counter(result.reason for result in report.results if result.verdict is Verdict.NOT_CHECKED)
     return counts.most_common()
+
+
+def _troubles(results: Iterable[Result], command: str, console: Console) -> None:
+    for result in results:
+        console.print(_trouble(result, command), width=min(WIDEST, console.width))
 
 
 def _trouble(result: Result, command: str) -> RenderableType:
