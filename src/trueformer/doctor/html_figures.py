@@ -13,7 +13,7 @@ from trueformer.doctor.report import number
 from trueformer.doctor.words import printable
 from trueformer.laws.law import Evidence, Figure
 
-WIDTH = 360  # of every figure, in its own units: the width of a phone
+WIDTH = 360.0  # of every figure, in its own units: the width of a phone
 SHADES = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838")
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito 2008
 DASHES = ("none", "6 3", "2 3", "8 3 2 3")
@@ -42,7 +42,7 @@ def _text(words: str, x: float, y: float, anchor: str = "middle", **more: object
 
 
 def _svg(height: float, label: str, *inside: Markup) -> Markup:
-    box = f"0 0 {WIDTH} {_round(height)}"
+    box = f"0 0 {_round(WIDTH)} {_round(height)}"
     return tag("svg", *inside, viewBox=box, role="img", aria_label=printable(label))
 
 
@@ -60,7 +60,7 @@ class Scale:
         numbers = [abs(v) if log else v for v in values if math.isfinite(v)]
         numbers = [v for v in numbers if v > 0] if log else numbers
         self.log = log
-        self.low, self.high = min(numbers, default=0.0), max(numbers, default=1.0)
+        self.low, self.high = min(numbers, default=1.0), max(numbers, default=1.0)
 
     def of(self, value: float) -> float:
         """The place of a number; what lies outside is at the nearer end."""
@@ -104,7 +104,7 @@ def heat_map(figure: Figure) -> Markup:
     """A matrix as shades from dark (least) to light (most); the rows go down; every cell tells its number on hover."""
     scale = Scale((value for row in figure.matrix for value in row), figure.log)
     rows, columns = len(figure.matrix), max(len(row) for row in figure.matrix)
-    left, top, side = 46, 8, 232 / max(rows, columns)
+    left, top, side = 46.0, 8.0, 232 / max(rows, columns)
     cells = [
         _cell(value, scale, left + c * side, top + r * side, side, f"{r}, {c}: {number(value)}")
         for r, row in enumerate(figure.matrix)
@@ -115,9 +115,9 @@ def heat_map(figure: Figure) -> Markup:
         *(_text(str(c), left + (c + 0.5) * side, top + high + 14) for c in _marks(columns)),
         *(_text(str(r), left - 6, top + (r + 0.5) * side + 4, "end") for r in _marks(rows)),
         _text(figure.x_label, left + wide / 2, top + high + 30),
-        _upright(figure.y_label, 12, top + high / 2),
+        _upright(figure.y_label, 12.0, top + high / 2),
     ]
-    return _svg(top + high + 38, figure.title, *cells, *axes, *_legend(scale, left + wide + 12, top, min(high, 160)))
+    return _svg(top + high + 38, figure.title, *cells, *axes, *_legend(scale, left + wide + 12, top, min(high, 160.0)))
 
 
 def _cell(value: float, scale: Scale, x: float, y: float, side: float, hover: str) -> Markup:
@@ -160,19 +160,19 @@ def line_chart(figure: Figure) -> Markup:
     """Lines over 0, 1, 2, …, with axes and a legend; a line breaks where a number is not finite."""
     values = [value for line in figure.lines.values() for value in line]
     scale, last = Scale(values, figure.log), max(1, max(map(len, figure.lines.values())) - 1)
-    left, top, wide, high = 56, 8, WIDTH - 68, 180
+    left, top, wide, high = 56.0, 8.0, WIDTH - 68, 180.0
 
     def place(i: int, value: float) -> tuple[float, float]:
         return left + wide * i / last, top + high * (1 - scale.of(value))
 
     below = top + high
-    parts = [tag("path", d=f"M{left} {top}V{below}H{left + wide}", class_="axis")]
+    parts = [tag("path", d=f"M{_round(left)} {_round(top)}V{_round(below)}H{_round(left + wide)}", class_="axis")]
     for tick in scale.ticks():
         y = place(0, tick)[1]
-        parts.append(tag("path", d=f"M{left} {_round(y)}h{wide}", class_="grid"))
+        parts.append(tag("path", d=f"M{_round(left)} {_round(y)}h{_round(wide)}", class_="grid"))
         parts.append(_text(number(tick), left - 5, y + 4, "end"))
-    parts += [_text(str(i), place(i, 0)[0], below + 14) for i in _marks(last + 1)]
-    parts += [_text(figure.x_label, left + wide / 2, below + 30), _upright(figure.y_label, 10, top + high / 2)]
+    parts += [_text(str(i), place(i, 0.0)[0], below + 14) for i in _marks(last + 1)]
+    parts += [_text(figure.x_label, left + wide / 2, below + 30), _upright(figure.y_label, 10.0, top + high / 2)]
     legend_at = below + 46
     for i, (name, line) in enumerate(figure.lines.items()):
         look = {"stroke": LINES[i % len(LINES)], "stroke_dasharray": DASHES[i // len(LINES) % len(DASHES)]}
@@ -200,7 +200,7 @@ def _line(name: str, line: Sequence[float], place, look: dict[str, str], log: bo
 
 def _key(name: str, y: float, look: dict[str, str]) -> list[Markup]:
     words = name if len(name) <= 46 else f"…{name[-45:]}"
-    return [tag("path", d=f"M56 {_round(y - 4)}h22", class_="line", **look), _text(words, 84, y, "start")]
+    return [tag("path", d=f"M56 {_round(y - 4)}h22", class_="line", **look), _text(words, 84.0, y, "start")]
 
 
 # A number beside its bound
@@ -217,26 +217,26 @@ def bar(evidence: Evidence) -> Markup:
     def x(value: float) -> float:
         if value == 0:
             return 10.0
-        return 10 + (WIDTH - 20) * ((math.log10(value) - low) / (high - low) if math.isfinite(value) else 1)
+        return 10 + (WIDTH - 20) * ((math.log10(value) - low) / (high - low) if math.isfinite(value) else 1.0)
 
     at, edge = x(measured), x(bound)
-    allowed = (edge, WIDTH - 10 - edge) if evidence.at_least else (10, edge - 10)
+    allowed = (edge, WIDTH - 10 - edge) if evidence.at_least else (10.0, edge - 10)
     side = "at least" if evidence.at_least else "at most"
     state = "ok" if evidence.holds else "bad"
     return _svg(
-        56,
+        56.0,
         f"measured {number(measured)}, {side} {number(bound)}",
-        tag("rect", x=10, y=24, width=WIDTH - 20, height=8, rx=4, class_="track"),
+        tag("rect", x=10, y=24, width=_round(WIDTH - 20), height=8, rx=4, class_="track"),
         tag("rect", x=_round(allowed[0]), y=24, width=_round(allowed[1]), height=8, rx=4, class_="allowed"),
         tag("path", d=f"M{_round(edge)} 20v16", class_="edge"),
         tag("circle", cx=_round(at), cy=28, r=6, class_=state),
-        _beside(f"measured {number(measured)}", at, 13, state),
-        _beside(f"{side} {number(bound)}", edge, 51, "quiet"),
+        _beside(f"measured {number(measured)}", at, 13.0, state),
+        _beside(f"{side} {number(bound)}", edge, 51.0, "quiet"),
     )
 
 
 def _beside(words: str, x: float, y: float, class_: str) -> Markup:
     if x < WIDTH * 0.25:
-        return _text(words, max(2, x - 6), y, "start", class_=class_)
+        return _text(words, max(2.0, x - 6), y, "start", class_=class_)
     return _text(words, min(WIDTH - 2, x + 6) if x > WIDTH * 0.75 else x, y, "end" if x > WIDTH * 0.75 else "middle",
                  class_=class_)  # fmt: skip

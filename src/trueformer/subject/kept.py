@@ -46,16 +46,21 @@ def _put_back(tensors: Any, grads: Any, asked: Any, modes: Any, hidden: Any) -> 
         module.training = training
     with torch.no_grad():
         for tensor, before in tensors.values():
-            if tensor.device == before.device and tensor.dtype == before.dtype:
-                tensor.data.copy_(before)
-            else:
-                tensor.data = before
+            _put_back_data(tensor, before)
     for parameter, wanted in asked:
         parameter.requires_grad_(wanted)
     for parameter, grad, before in grads:
         if grad is not None:
-            grad.data.copy_(before)
+            _put_back_data(grad, before)
         parameter.grad = grad
+
+
+def _put_back_data(tensor: Tensor, before: Tensor) -> None:
+    """Into the same memory where it still fits, which others may share."""
+    if (tensor.device, tensor.dtype, tensor.shape) == (before.device, before.dtype, before.shape):
+        tensor.data.copy_(before)
+    else:
+        tensor.data = before
 
 
 def _restore_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
