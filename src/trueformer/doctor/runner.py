@@ -34,7 +34,7 @@ def examine(
     *,
     name: str = "model",
     deep: bool = False,
-    limit: float = 60.0,
+    limit: int | float = 60.0,
     done: Callable[[Result], None] | None = None,
 ) -> Report:
     """Runs the laws in order. `limit` is in seconds for each; `done` is told of each result as it comes."""
@@ -49,7 +49,7 @@ def examine(
     return Report(subject=name, results=tuple(results), seconds=time.perf_counter() - started)
 
 
-def _judge(law: Law, subject: Subject, deep: bool, limit: float) -> Result:
+def _judge(law: Law, subject: Subject, deep: bool, limit: int | float) -> Result:
     missing = [need for need in law.needs if not subject.has(need)]
     if missing:
         wanted = " and ".join(SUPPLY.get(need, f"{need}= (or --train FILE:parts)") for need in missing)
@@ -62,7 +62,7 @@ def _judge(law: Law, subject: Subject, deep: bool, limit: float) -> Result:
     return dataclasses.replace(result, seconds=seconds)
 
 
-def _run(law: Law, subject: Subject, limit: float) -> Result:
+def _run(law: Law, subject: Subject, limit: int | float) -> Result:
     assert law.probe is not None
     try:
         with _limited(limit), warnings.catch_warnings(), random_numbers_kept():
@@ -79,7 +79,7 @@ def _run(law: Law, subject: Subject, limit: float) -> Result:
 
 
 @contextmanager
-def _limited(seconds: float) -> Iterator[None]:
+def _limited(seconds: int | float) -> Iterator[None]:
     """Ends the block after so long; only the main thread can, elsewhere there is no limit."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield

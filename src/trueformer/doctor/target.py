@@ -70,7 +70,8 @@ def model_and_parts(words: str) -> tuple[nn.Module, dict[str, Any]]:
     if kind == "run":
         from trueformer.as_subject import of_run
 
-        return of_run(place)
+        parts = of_run(place)
+        return parts.pop("model"), parts
     found = named_object(words)
     model = found if isinstance(found, nn.Module) else found()
     if not isinstance(model, nn.Module):

@@ -3,6 +3,8 @@
 Shapes: B rows, T queries, S keys, H heads, D the width of a head, V vocabulary.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,16 +28,29 @@ def worst(found: list[tuple[float, str]]) -> tuple[float, str]:
     return max(found, key=lambda pair: (pair[0] != pair[0], pair[0]))
 
 
+def stated(subject: Subject, *names: str) -> Any:
+    """What the model or its configuration holds under the first of these names; None without any."""
+    model = subject.model
+    owners = [
+        subject.config,
+        *(getattr(model, name, None) for name in ("cfg", "args", "params", "hparams")),
+        model,
+    ]
+    for owner in owners:
+        for name in names:
+            value = owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
+            if value is not None:
+                return value
+    return None
+
+
 def declared_window(subject: Subject) -> int | None:
     """The window that the owner or the model's configuration declares, in tokens."""
     if subject.claims.window:
         return subject.claims.window
-    config = subject.config
-    for name in ("sliding_window", "window", "window_size", "attention_window"):
-        value = getattr(config, name, None)
-        if isinstance(value, int) and value > 0 and getattr(config, "use_sliding_window", True):
-            return value
-    return None
+    value = stated(subject, "sliding_window", "window", "window_size", "attention_window")
+    used = getattr(subject.config, "use_sliding_window", True)
+    return value if isinstance(value, int) and value > 0 and used else None
 
 
 def only_causal(subject: Subject) -> None:
@@ -353,8 +368,9 @@ def empty(subject: Subject) -> Evidence:
     """`x.mean(1)` over no tokens is NaN; `if ids.shape[1] == 0: raise ValueError(...)` says what is wrong."""
     subject.logits(subject.ids())
     try:
-        logits = subject.logits(subject.ids()[:, :0])
+        output = subject.call(subject.exact, subject.ids()[:, :0])
     except Exception:  # noqa: BLE001 - refusing is what is hoped for, whatever the error is called
         return Evidence(measured=0, bound=0, saw="refused")
-    n = logits.numel()
-    return Evidence(measured=n, bound=0, unit="logits", saw="an empty text gives logits" if n else "")
+    n = output.logits.numel() + int(output.loss is not None and not output.loss.isfinite())
+    saw = "an empty text gives logits, or a loss that is no number" if n else ""
+    return Evidence(measured=n, bound=0, unit="numbers", saw=saw)

@@ -5,9 +5,10 @@ Shapes: T queries, S keys, H heads, D the width of a head.
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from trueformer.laws.law import Evidence, law
-from trueformer.subject.attentions import PRODUCTS, Attention, factors, projected_from
+from trueformer.subject.attentions import PRODUCTS, Attention, factors, projected_from, projection
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject, self_attentions
 from trueformer.subject.trace import Event, Trace
@@ -157,7 +158,7 @@ def groups(subject: Subject) -> Evidence:
     found = []
     for attention in subject.attentions:
         keys, values = _sharing(attention.key_HSD), _sharing(attention.value_HSD)
-        n_heads, n_kv = len(keys), len(set(values))
+        n_heads, n_kv = len(keys), _projected_heads(subject.passed, attention) or len(set(values))
         if n_kv == n_heads or n_heads % n_kv:
             continue
         wanted = [head // (n_heads // n_kv) for head in range(n_heads)]
@@ -168,6 +169,14 @@ def groups(subject: Subject) -> Evidence:
     wrong, where = max(found)
     saw = "query heads use the keys or values of another group" if wrong else ""
     return Evidence(measured=wrong, bound=0, unit="heads", where=where, saw=saw)
+
+
+def _projected_heads(trace: Trace, attention: Attention) -> int | None:
+    """How many heads the values' projection makes, where it makes nothing else."""
+    event = projection(trace, attention.value_HSD)
+    width = 0 if event is None else event.value.shape[-1]
+    d_value, n_heads = attention.value_HSD.shape[-1], len(attention.value_HSD)
+    return width // d_value if width % d_value == 0 and 0 < width <= n_heads * d_value else None
 
 
 def _sharing(heads: Tensor) -> list[int]:
@@ -181,6 +190,36 @@ def _sharing(heads: Tensor) -> list[int]:
             distinct.append(head)
         numbers.append(like)
     return numbers
+
+
+@law(
+    "attention/own-projections",
+    statement="Queries, keys and values are three different projections.",
+    source="Vaswani et al. 2017, arXiv:1706.03762, §3.2.2: W^Q, W^K, W^V",
+    looks="Watches a pass; compares the queries, keys and values of every two heads.",
+    tolerance="Exactly equal numbers.",
+    symptoms="It trains, worse: a third of the attention's weights never learn.",
+    causes="One name for another: `att @ k`, `k = self.wq(x)`; a slice of the fused projection taken twice.",
+    needs=("logits",),
+)
+def own_projections(subject: Subject) -> Evidence:
+    """`q, k, v = qkv.split(C, dim=2)` is right; `att @ k` in the last line drops v, and every shape agrees."""
+    found = []
+    for attention in subject.attentions:
+        parts = {"queries": attention.query_HTD, "keys": attention.key_HSD, "values": attention.value_HSD}
+        for one, other in (("queries", "keys"), ("keys", "values"), ("queries", "values")):
+            found.append((_common(parts[one], parts[other]), f"{attention.path}: {one} and {other}"))
+    same, where = max(found)
+    saw = "two of queries, keys and values are the same" if same else ""
+    return Evidence(measured=same, bound=0, unit="heads", where=where if same else "", saw=saw)
+
+
+def _common(one: Tensor, other: Tensor) -> int:
+    """How many heads of one are proportional to one of the other: scores may be scaled on either side."""
+    if one.shape[-1] != other.shape[-1]:
+        return 0
+    one_HX, other_HX = (functional.normalize(part.flatten(1).double(), dim=-1) for part in (one, other))
+    return int(((one_HX @ other_HX.T).amax(-1) > 1 - 1e-12).sum())
 
 
 @law(

@@ -10,11 +10,11 @@ Shapes: T queries, S keys, H heads, D the width of a head.
 import torch
 from torch import Tensor
 
-from trueformer.laws.attention import matrix, worst
+from trueformer.laws.attention import matrix, stated, worst
 from trueformer.laws.law import Evidence, Figure, law
 from trueformer.subject.attentions import Attention, projected_from
 from trueformer.subject.errors import NotApplicable
-from trueformer.subject.subject import Subject, self_attentions
+from trueformer.subject.subject import Subject, dtype_of, self_attentions
 
 ROPE = "Su et al. 2021, arXiv:2104.09864, §3.2"
 
@@ -42,6 +42,11 @@ def spread(rows_TC: Tensor) -> float:
     return float((rows_TC - rows_TC[:1]).abs().max() / rows_TC.abs().max().clamp(min=1e-30))
 
 
+def rounding_of_tables(subject: Subject) -> float:
+    """What rounding of cosines may do, as a share: they may be kept in the weights' own dtype."""
+    return 1e-4 if dtype_of(subject.model) in (torch.float32, torch.float64) else 2e-2
+
+
 def diagonals_differ(scores_HTS: Tensor) -> float:
     """How far a matrix is from one whose diagonals are constant, as a share of its largest number."""
     off = (scores_HTS[:, 1:, 1:] - scores_HTS[:, :-1, :-1]).abs().max()
@@ -53,7 +58,7 @@ def diagonals_differ(scores_HTS: Tensor) -> float:
     statement="Where positions enter in attention, a score depends on the distance of two places, not on the places.",
     source=f"{ROPE}: ⟨f(q, m), f(k, n)⟩ = g(q, k, m − n)",
     looks="Repeats one token; the scores must be constant along every diagonal, in every layer.",
-    tolerance="1e-4 of the largest score: tables in float32 give 6e-7; wrong ones give 0.1 and more.",
+    tolerance="1e-4 of the largest score: float32 tables give 6e-7, wrong ones 0.1; 0.02 for models in half precision.",
     symptoms="It trains, worse; it does not carry over to other places or lengths.",
     causes="Wrong signs in the rotation, halves and pairs mixed up, q and k rotated differently, tables cut wrongly.",
     needs=("logits",),
@@ -70,8 +75,9 @@ def relative(subject: Subject) -> Evidence:
         figure = figure or matrix("Scores of one token repeated", attention.product_HTS[0], "key", "query")
         found.append((off, attention.path))
     off, where = worst(found)
-    saw = "the scores of one token repeated change along a diagonal" if not off <= 1e-4 else ""
-    return Evidence(measured=off, bound=1e-4, where=where, saw=saw, figure=figure)
+    bound = rounding_of_tables(subject)
+    saw = "the scores of one token repeated change along a diagonal" if not off <= bound else ""
+    return Evidence(measured=off, bound=bound, where=where, saw=saw, figure=figure)
 
 
 @law(
@@ -134,7 +140,7 @@ def values_stay(subject: Subject) -> Evidence:
     statement="Rotating a query or key leaves its length as it was.",
     source=f"{ROPE}: the matrix is orthogonal",
     looks="Repeats one token; the lengths of queries and keys must be the same at every place.",
-    tolerance="1e-4: sin² + cos² from float32 tables is one within 1e-7; from bf16 ones 0.01, which shows.",
+    tolerance="1e-4: sin² + cos² from float32 tables is one within 1e-7; 0.02 for models in half precision.",
     symptoms="Some distances are louder than others; it trains, worse.",
     causes="Wrong signs, a cosine where a sine belongs, tables of different frequencies, a channel left out.",
     needs=("logits",),
@@ -146,8 +152,9 @@ def rotation_keeps_length(subject: Subject) -> Evidence:
         for name, rows in (("queries", attention.query_HTD), ("keys", attention.key_HSD)):
             found.append((spread(rows.norm(dim=-1).transpose(0, 1)), f"{attention.path}, {name}"))
     off, where = worst(found)
-    saw = "lengths change with the place" if not off <= 1e-4 else ""
-    return Evidence(measured=off, bound=1e-4, where=where if saw else "", saw=saw)
+    bound = rounding_of_tables(subject)
+    saw = "lengths change with the place" if not off <= bound else ""
+    return Evidence(measured=off, bound=bound, where=where if saw else "", saw=saw)
 
 
 @law(
@@ -155,7 +162,7 @@ def rotation_keeps_length(subject: Subject) -> Evidence:
     statement="The frequencies of the rotation are those of the stated base: base^(−2i/d).",
     source=f"{ROPE}: θᵢ = 10000^(−2(i−1)/d)",
     looks="Repeats one token; rotates what stands at place 0 by the stated frequencies; compares scores, either layout.",
-    tolerance="1e-3 of the largest score, at the layout that fits best.",
+    tolerance="1e-3 of the largest score, at the layout that fits best; 0.2 for models in half precision.",
     symptoms="Far tokens look alike, or near ones do; long range degrades; weights of others do not fit.",
     causes="2·head_dim or the model's width in the exponent, i instead of 2i, a base that is not the configuration's.",
     needs=("logits",),
@@ -175,9 +182,10 @@ def frequencies(subject: Subject) -> Evidence:
     if not found:
         raise NotApplicable("no rotation was seen")
     off, where = worst(found)
-    saw = f"scores are not those of a rotation with base {base:g}" if not off <= 1e-3 else ""
+    bound = 10 * rounding_of_tables(subject)
+    saw = f"scores are not those of a rotation with base {base:g}" if not off <= bound else ""
     return Evidence(
-        measured=off, bound=1e-3, where=where, saw=saw, figure=_by_distance(found, placeless(subject))
+        measured=off, bound=bound, where=where, saw=saw, figure=_by_distance(found, placeless(subject))
     )
 
 
@@ -200,11 +208,8 @@ def _stated_base(subject: Subject) -> float | None:
         usual = scaling.get("rope_type", "default") == "default"
         base = scaling.get("rope_theta") if usual else None
         return float(base) if isinstance(base, int | float) else None
-    for name in ("rope_theta", "rope_base", "rotary_emb_base"):
-        value = getattr(config, name, None)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    return None
+    value = stated(subject, "rope_theta", "rope_base", "rotary_emb_base", "rotary_base")
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _off_from(attention: Attention, base: float) -> float:
@@ -242,6 +247,79 @@ def _off_by(
     (q_HTP, q_rest), (k_HSP, k_rest) = turned
     expected = (q_HTP @ k_HSP.conj().transpose(-1, -2)).real + (q_rest * k_rest).sum(-1)[:, None, None]
     return float((expected - scores).abs().max() / scores.abs().max().clamp(min=1e-30))
+
+
+@law(
+    "position/known",
+    statement="The model knows the places of its tokens: positions are added, rotated in, or biased by.",
+    source="Vaswani et al. 2017, arXiv:1706.03762, §3.5",
+    looks="Repeats one token; some layer's input, scores or biases must differ between places.",
+    tolerance="1e-6 of the largest number; nothing at all differs where positions are forgotten.",
+    symptoms="It trains, worse; order is known only through the mask, which counts poorly.",
+    causes="Positions are made and never added; the rotation's result is dropped; one position for all places.",
+    needs=("logits",),
+)
+def known(subject: Subject) -> Evidence:
+    """`self.rotary(q)` whose result is not kept changes nothing: `q = self.rotary(q)`.
+
+    A model that is meant to have no positions says so: `claims={"positions": False}`.
+    """
+    if not subject.claims.positions:
+        raise NotApplicable("the model is declared to have no positions")
+    trace, most = subject.repeated, 0.0
+    for attention in self_attentions(trace, subject.length):
+        rows = projected_from(trace, attention.value_HSD)
+        most = max(most, _variation(attention.product_HTS), 0.0 if rows is None else spread(rows))
+        most = max(most, float(_varies(attention.logits_HTS)))
+    saw = "no layer's input, scores or biases differ between places" if most < 1e-6 else ""
+    return Evidence(measured=most, bound=1e-6, at_least=True, saw=saw)
+
+
+@law(
+    "position/learned-rows",
+    statement="Each place of a text looks up its own row of a table of positions.",
+    source="Radford et al. 2018, §3: learned position embeddings",
+    looks="Watches a pass; in look-ups by indices that no token decides, no two places may share a row.",
+    tolerance="Exactly equal indices.",
+    symptoms="It trains, worse; some places cannot be told apart.",
+    causes="Indices of zeros, divided, clamped or wrapped.",
+    needs=("logits",),
+)
+def learned_rows(subject: Subject) -> Evidence:
+    """`self.wpe(torch.zeros(T, dtype=int))` adds one row to every token; `torch.arange(T)` is right."""
+    trace, shared, looked = subject.passed, 0, 0
+    for event in trace.named("embedding"):
+        indices = event.args[1]
+        # A table with fewer rows than places is one of kinds of tokens, not of places.
+        a_place_each = indices.numel() == subject.length <= len(event.args[0])
+        if a_place_each and not trace.is_tainted(indices):
+            looked += 1
+            shared = max(shared, subject.length - len(indices.unique()))
+    if not looked:
+        raise NotApplicable("no table of positions is looked up")
+    saw = f"{shared} of {subject.length} places share a row of the table" if shared else ""
+    return Evidence(measured=shared, bound=0, unit="places", saw=saw)
+
+
+@law(
+    "position/prefix",
+    statement="What is said at a place does not depend on how long the text goes on.",
+    source="Vaswani et al. 2017, arXiv:1706.03762, §3.5",
+    looks="Runs the first half of a text alone, and compares its logits with those within the whole.",
+    tolerance="1e-5 of the largest logit.",
+    symptoms="Training on long rows and writing token by token are two different models.",
+    causes="Positions counted from the end, scores or tables scaled by the length, a mean over the text.",
+    needs=("logits",),
+)
+def prefix(subject: Subject) -> Evidence:
+    """`torch.arange(T - 1, -1, -1)` gives the last token place 0: every place changes when one is added."""
+    if not subject.claims.causal:
+        raise NotApplicable("the model is declared to read in both directions (causal=False)")
+    ids, half = subject.ids(), subject.length // 2
+    whole, part = subject.logits(ids)[:, :half], subject.logits(ids[:, :half])
+    off = float((whole - part).abs().max() / part.abs().max())
+    saw = "the same beginning has other logits in a longer text" if not off <= subject.noise else ""
+    return Evidence(measured=off, bound=subject.noise, saw=saw)
 
 
 @law(
@@ -293,6 +371,10 @@ def limit(subject: Subject) -> Evidence:
         trace = subject.trace(ids)
     except Exception:  # noqa: BLE001 - refusing is what is hoped for, whatever the error is called
         return Evidence(measured=0, bound=0, saw="refused")
+    given = subject.logits(ids).shape[1]
+    if given != longest + 1:
+        saw = f"{longest + 1} tokens give logits for {given}: the text was cut without a word"
+        return Evidence(measured=longest + 1 - given, bound=0, unit="places", saw=saw)
     query_TX = self_attentions(trace, longest + 1)[0].query_HTD.transpose(0, 1).flatten(1)
     if spread(query_TX) < subject.noise:
         raise NotApplicable("queries do not depend on their place")

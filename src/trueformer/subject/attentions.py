@@ -197,13 +197,16 @@ def _main_line(trace: Trace, tensor: Tensor) -> Iterator[Event]:
         parents = event.parents
 
 
+def projection(trace: Trace, tensor: Tensor) -> Event | None:
+    """The product that made a query, key or value; None where none is seen."""
+    return next((event for event in _main_line(trace, tensor) if event.op in PRODUCTS), None)
+
+
 def projected_from(trace: Trace, tensor: Tensor) -> Tensor | None:
     """The rows (T, C) that were projected to make a query, key or value; None where no projection is seen."""
-    for event in _main_line(trace, tensor):
-        if event.op in PRODUCTS:
-            rows = next((factor for factor in factors(event) if trace.is_tainted(factor)), None)
-            return None if rows is None else rows.reshape(-1, rows.shape[-1])
-    return None
+    event = projection(trace, tensor)
+    rows = [] if event is None else [factor for factor in factors(event) if trace.is_tainted(factor)]
+    return rows[0].reshape(-1, rows[0].shape[-1]) if rows else None
 
 
 def _is_norm(trace: Trace, event: Event) -> bool:

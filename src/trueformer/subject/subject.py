@@ -43,8 +43,8 @@ class Claims:
     """
 
     causal: bool = True
-    scale: float | None = None
-    rope_base: float | None = None
+    scale: int | float | None = None
+    rope_base: int | float | None = None
     window: int | None = None
     positions: bool = True
     scaled_logits: bool = False
@@ -82,7 +82,7 @@ class Subject:
     evaluate: Callable[..., Any] | None = None
     load_tokenizer: Callable[..., Any] | None = None
     build: Callable[[], nn.Module] | None = None
-    peak_lr: float | None = None
+    peak_lr: int | float | None = None
     warmup_steps: int | None = None
     max_steps: int | None = None
 
