@@ -16,7 +16,7 @@ from torch import nn
 
 
 class Model(nn.Module):
-    def __init__(self, vocab=32, width=16):
+    def __init__(self, vocab=101, width=16):
         super().__init__()
         self.wte = nn.Embedding(vocab, width)
         self.wpe = nn.Embedding(64, width)

@@ -130,12 +130,14 @@ class Restless(nn.Module):
         self.register_buffer("calls", torch.zeros(()))
         self.register_buffer("cache", None, persistent=False)
         self.seen: list[int] = []
+        self.shared = self.head.shared = {"passes": 0}
         self.last = "before"
 
     def forward(self, ids: Tensor) -> Tensor:
         self.calls += 1
         self.last, self.new, self.cache = "after", ids, torch.ones(3)
         self.seen.append(int(ids.shape[1]))
+        self.shared["passes"] += 1
         random.random(), np.random.rand(), torch.rand(1)
         with torch.no_grad():
             self.head.bias += 1e-3
@@ -185,6 +187,7 @@ def everything(model: nn.Module, optimizer=None, schedule=None) -> dict[str, obj
         "attributes": {n: sorted(m.__dict__) for n, m in modules},
         "hooks": {n: [len(h) for k, h in m.__dict__.items() if "hooks" in k and h is not None] for n, m in modules},
         "own": {n: bits({k: v for k, v in m.__dict__.items() if isinstance(v, int | float | str | list)}) for n, m in modules},
+        "objects": {n: {k: (id(v), bits(v.get("passes"))) for k, v in m.__dict__.items() if isinstance(v, dict)} for n, m in modules},
         "random": bits((np.random.get_state(), torch.get_rng_state())),
         "optimizer": bits(optimizer.state_dict()) if optimizer else None,
         "moments": {id(p) for p in optimizer.state} if optimizer else None,

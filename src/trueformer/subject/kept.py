@@ -32,16 +32,29 @@ def kept(model: nn.Module, optimizer: Any = None, schedule: Any = None) -> Itera
                 schedule.load_state_dict(of_schedule)
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
+def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Each attribute, and what is in it where it is a collection that could be changed in place."""
     return {
-        name: dict(value) if isinstance(value, dict) else value for name, value in module.__dict__.items()
+        name: (value, copy.copy(value) if isinstance(value, dict | list | set) else None)
+        for name, value in module.__dict__.items()
     }
+
+
+def _fill(collection: Any, contents: Any) -> None:
+    """Others may hold the same collection, so it stays the one it was."""
+    if isinstance(collection, list):
+        collection[:] = contents
+    elif isinstance(collection, dict | set):
+        collection.clear()
+        collection.update(contents)
 
 
 def _put_back(tensors: Any, grads: Any, asked: Any, modes: Any, hidden: Any) -> None:
     for module, attributes in hidden:
         module.__dict__.clear()
-        module.__dict__.update(attributes)
+        module.__dict__.update({name: value for name, (value, _) in attributes.items()})
+        for value, contents in attributes.values():
+            _fill(value, contents)
     for module, training in modes:
         module.training = training
     with torch.no_grad():
