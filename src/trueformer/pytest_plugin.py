@@ -30,12 +30,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--trueformer-train", default="", metavar="FILE:PARTS", help="as --train of `trueformer check`"
     )
-    parser.addini("trueformer_targets", "targets of --trueformer for runs of the whole suite", type="linelist")
+    parser.addini(
+        "trueformer_targets", "targets of --trueformer for runs of the whole suite", type="linelist"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker that every law's test carries."""
-    config.addinivalue_line("markers", "trueformer: a law over a model, from --trueformer or trueformer_targets")
+    config.addinivalue_line(
+        "markers", "trueformer: a law over a model, from --trueformer or trueformer_targets"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before -k and -m choose
@@ -131,7 +135,7 @@ class LawFails(Exception):
 
 @pytest.fixture
 def assert_lawful(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """`assert_lawful(model, vocab_size=…, loss=…, only=["attention"])`: as `trueformer.check`, and fails when a law is broken.
+    """`assert_lawful(model, vocab_size=…, loss=…)`: as `trueformer.check`, and fails where a law is broken.
 
     Returns the report. The test's output shows, for each broken law, what was measured and what usually causes it.
     """

@@ -9,7 +9,7 @@ from trueformer.laws.law import Evidence, Figure, Law, Verdict
 
 HOSTILE = "<script>alert('x')</script> & \"]]> \x1b[31m \x00 \ud800 \u202e"
 
-MODEL = '''
+MODEL = """
 import time
 import torch
 from torch import nn
@@ -39,7 +39,7 @@ class Model(nn.Module):
 def build():
     torch.manual_seed(0)
     return Model()
-'''
+"""
 
 
 def law(id: str, **says: object) -> Law:
@@ -70,11 +70,17 @@ def report() -> Report:
     results = (
         Result(law=law("attention/holds"), verdict=Verdict.HOLDS, evidence=held, seconds=0.25),
         Result(law=law("attention/broken"), verdict=Verdict.BROKEN, evidence=broken),
-        Result(law=law("norm/crashed"), verdict=Verdict.CRASHED, reason=HOSTILE, at=f"{Path.cwd()}/mine.py:31"),
+        Result(
+            law=law("norm/crashed"), verdict=Verdict.CRASHED, reason=HOSTILE, at=f"{Path.cwd()}/mine.py:31"
+        ),
         Result(law=law("norm/slow"), verdict=Verdict.TIMED_OUT, reason="gave no answer in 60 s"),
         Result(law=law("norm/not"), verdict=Verdict.NOT_APPLICABLE, reason="no norm"),
         Result(law=law("loss/more"), verdict=Verdict.NOT_CHECKED, reason="supply loss="),
-        Result(law=law("loss/advice", advice=True), verdict=Verdict.BROKEN, evidence=Evidence(measured=2.0, bound=1.0)),
+        Result(
+            law=law("loss/advice", advice=True),
+            verdict=Verdict.BROKEN,
+            evidence=Evidence(measured=2.0, bound=1.0),
+        ),
     )
     return Report(subject="models/mine.py:build", results=results, seconds=1.5, command="trueformer check x")
 

@@ -53,7 +53,9 @@ def test_hostile_text_stays_text(report: Report, hostile: str):
     assert "<script" not in text
     assert "&lt;script&gt;alert(" in text
     assert not set("\x1b\x00\ud800\u202e") & set(text)
-    figure = Figure(kind="lines", title=hostile, x_label=hostile, y_label=hostile, lines={hostile: (1.0, 2.0)})
+    figure = Figure(
+        kind="lines", title=hostile, x_label=hostile, y_label=hostile, lines={hostile: (1.0, 2.0)}
+    )
     assert Reader(drawn(figure)).open == []
     assert "<script" not in drawn(figure)
 
@@ -85,7 +87,14 @@ def circles(svg: str) -> list[tuple[float, float]]:
 def test_a_heat_map_has_a_cell_an_entry_which_tells_its_number():
     figure = Figure(kind="matrix", title="t", matrix=((0.0, 1.0, 2.0), (3.0, float("nan"), float("inf"))))
     svg = drawn(figure)
-    assert re.findall(r"<title>(.*?)</title>", svg) == ["0, 0: 0", "0, 1: 1", "0, 2: 2", "1, 0: 3", "1, 1: nan", "1, 2: inf"]
+    assert re.findall(r"<title>(.*?)</title>", svg) == [
+        "0, 0: 0",
+        "0, 1: 1",
+        "0, 2: 2",
+        "1, 0: 3",
+        "1, 1: nan",
+        "1, 2: inf",
+    ]
     shades = [a.get("fill") for name, a in Reader(svg).seen if name == "rect"][:6]
     assert shades[0] == "#00224e"
     assert shades[3] == shades[5] == "#fee838"  # the most, and what is more than all
@@ -103,7 +112,10 @@ def test_a_line_goes_up_where_numbers_do_and_breaks_where_there_is_none():
 
 
 def test_on_a_logarithmic_scale_powers_of_ten_are_equally_far_apart():
-    ys = [y for _, y in circles(drawn(Figure(kind="lines", title="t", lines={"a": (0.01, 1.0, 100.0)}, log=True)))]
+    ys = [
+        y
+        for _, y in circles(drawn(Figure(kind="lines", title="t", lines={"a": (0.01, 1.0, 100.0)}, log=True)))
+    ]
     assert ys[0] - ys[1] == pytest.approx(ys[1] - ys[2])
     assert Scale((0.01, 100.0), True).ticks() == [0.01, 0.1, 1.0, 10.0, 100.0]
     assert Scale((0.0, 10.0), False).ticks() == [0.0, 5.0, 10.0]
@@ -159,7 +171,10 @@ def test_a_browser_shows_it_within_its_width_and_finds_nothing_to_complain_of(
         page.goto(path.as_uri())
         page.evaluate("document.querySelectorAll('details').forEach(entry => entry.open = true)")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        colours = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
+        colours = page.evaluate(
+            "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+        )
         browser.close()
     assert said == []
-    assert colours == (["rgb(246, 247, 249)", "rgb(27, 31, 36)"] if scheme == "light" else ["rgb(17, 20, 24)", "rgb(228, 232, 237)"])  # fmt: skip
+    light, dark = ["rgb(246, 247, 249)", "rgb(27, 31, 36)"], ["rgb(17, 20, 24)", "rgb(228, 232, 237)"]
+    assert colours == (light if scheme == "light" else dark)

@@ -1,6 +1,7 @@
 """What the runner owes the user: other laws go on after a crash, a hang ends, and everything is as it was before."""
 
 import copy
+import dataclasses
 import importlib.util
 import random
 import signal
@@ -87,10 +88,29 @@ def test_all_laws_crashed_is_that_none_could_be_run(planted):
     assert (report.exit_status, report.results[0].verdict) == (2, Verdict.CRASHED)
 
 
+def test_what_is_missing_is_named(planted):
+    """A law that needs what was not given is not run, and says which argument would allow it."""
+
+    def never(subject: Subject) -> Evidence:
+        raise AssertionError("ran")
+
+    needy = [dataclasses.replace(law_of(never), needs=needs) for needs in (("logits", "loss"), ("generate",))]
+    deep = dataclasses.replace(law_of(never), deep=True)
+    report = examine(Subject(model=model_of(planted())), [*needy, deep])
+    assert [result.verdict for result in report.results] == [Verdict.NOT_CHECKED] * 3
+    for result, words in zip(report.results, ("loss=", "--generate", "--deep"), strict=True):
+        assert words in result.reason
+
+
 # Hangs
 
 
-@pytest.mark.parametrize("hang", ["time.sleep(30)", "while True: pass", "while True:\n                try: time.sleep(30)\n                except Exception: pass"])  # fmt: skip
+SWALLOWS = """while True:
+                try: time.sleep(30)
+                except Exception: pass"""
+
+
+@pytest.mark.parametrize("hang", ["time.sleep(30)", "while True: pass", SWALLOWS])
 def test_a_model_that_hangs_is_timed_out_in_that_law_alone(planted, hang: str):
     target = planted(f"if ids.shape[0] > 1:\n            {hang}")
     started = time.perf_counter()
@@ -177,17 +197,23 @@ def bits(value) -> object:
     return value
 
 
+def of_kind(module: nn.Module, *kinds: type) -> dict[str, object]:
+    return {name: value for name, value in vars(module).items() if isinstance(value, kinds)}
+
+
 def everything(model: nn.Module, optimizer=None, schedule=None) -> dict[str, object]:
     """Whatever of the user's a check might change, as bits and as the very objects."""
     modules = list(model.named_modules())
     return {
-        "parameters": {n: (id(p), bits(p), p.requires_grad, id(p.grad), bits(p.grad)) for n, p in model.named_parameters()},
+        "parameters": {
+            n: (id(p), bits(p), p.requires_grad, id(p.grad), bits(p.grad)) for n, p in model.named_parameters()
+        },
         "buffers": {n: (id(b), bits(b)) for n, b in model.named_buffers()},
         "modes": {n: m.training for n, m in modules},
         "attributes": {n: sorted(m.__dict__) for n, m in modules},
         "hooks": {n: [len(h) for k, h in m.__dict__.items() if "hooks" in k and h is not None] for n, m in modules},
-        "own": {n: bits({k: v for k, v in m.__dict__.items() if isinstance(v, int | float | str | list)}) for n, m in modules},
-        "objects": {n: {k: (id(v), bits(v.get("passes"))) for k, v in m.__dict__.items() if isinstance(v, dict)} for n, m in modules},
+        "own": {n: bits(of_kind(m, int, float, str, list)) for n, m in modules},
+        "objects": {n: {k: (id(v), v.get("passes")) for k, v in of_kind(m, dict).items()} for n, m in modules},
         "random": bits((np.random.get_state(), torch.get_rng_state())),
         "optimizer": bits(optimizer.state_dict()) if optimizer else None,
         "moments": {id(p) for p in optimizer.state} if optimizer else None,
@@ -217,7 +243,9 @@ def test_a_whole_check_changes_nothing_of_a_subject_with_all_its_parts(name: str
     ids = torch.randint(90, (2, 8))
     parts["optimizer"].zero_grad()
     module_logits = model(ids)
-    (module_logits[0] if isinstance(module_logits, tuple) else module_logits).float().logsumexp(-1).mean().backward()
+    (module_logits[0] if isinstance(module_logits, tuple) else module_logits).float().logsumexp(
+        -1
+    ).mean().backward()
     before = everything(model, parts["optimizer"], parts.get("schedule"))
     report = trueformer.check(model, **parts)
     same(before, everything(model, parts["optimizer"], parts.get("schedule")))
@@ -266,16 +294,18 @@ def test_a_hang_that_is_timed_out_leaves_no_trace():
 
     model, optimizer, schedule = trained()
     before = everything(model, optimizer, schedule)
-    report = examine(
-        Subject(model=model, optimizer=optimizer, schedule=schedule), [law_of(probe)], limit=0.3
-    )
+    report = examine(Subject(model=model, optimizer=optimizer, schedule=schedule), [law_of(probe)], limit=0.3)
     same(before, everything(model, optimizer, schedule))
     assert report.results[0].verdict is Verdict.TIMED_OUT
 
 
 def test_random_numbers_go_on_as_if_nothing_had_been_drawn(planted):
     """In a process of its own: the type checker of this suite draws Python's random numbers itself."""
-    path = Path(planted("import random, numpy; random.random(); numpy.random.rand(); torch.rand(1)").removesuffix(":build"))
+    path = Path(
+        planted("import random, numpy; random.random(); numpy.random.rand(); torch.rand(1)").removesuffix(
+            ":build"
+        )
+    )
     program = f"""
 import random, numpy, torch, trueformer
 from {path.stem} import build
@@ -286,7 +316,9 @@ before = state()
 assert len(trueformer.check(model).results) > 20
 assert state() == before
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=path.parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=path.parent, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

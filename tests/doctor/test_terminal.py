@@ -24,7 +24,9 @@ def index(lines: list[str], words: str) -> int:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_broken_are_first_and_fit(report: Report, width: int):
     lines = shown(report, width)
-    order = [index(lines, words) for words in ("attention/broken", "norm/crashed", "norm/slow", "loss/advice")]
+    order = [
+        index(lines, words) for words in ("attention/broken", "norm/crashed", "norm/slow", "loss/advice")
+    ]
     assert order == sorted(order)
     assert order[-1] < index(lines, "1 not checked: supply loss=")
     assert max(map(len, lines)) <= width
@@ -48,13 +50,19 @@ def test_each_component_has_one_line(report: Report):
 def test_with_everything_each_law_has_one_line(report: Report, width: int):
     long = replace(report.results[0], law=replace(report.results[0].law, statement="word " * 100))
     report = replace(report, results=(long, *report.results[1:]))
-    lines = [line for line in shown(report, width, everything=True) if line[:2] in ("✓ ", "✗ ", "! ", "⧖ ", "– ", "? ")]
+    lines = [
+        line
+        for line in shown(report, width, everything=True)
+        if line[:2] in ("✓ ", "✗ ", "! ", "⧖ ", "– ", "? ")
+    ]
     assert [line.split()[1] for line in lines][:7] == [result.law.id for result in report.results]
     assert max(map(len, lines)) <= width
 
 
 def test_the_last_line_sums_up(report: Report):
-    assert shown(report, 120)[-1].startswith("models/mine.py:build: 2 broken, 1 crashed, 1 timed out, 1 holds")
+    assert shown(report, 120)[-1].startswith(
+        "models/mine.py:build: 2 broken, 1 crashed, 1 timed out, 1 holds"
+    )
 
 
 def test_nothing_of_the_code_under_test_steers_the_terminal(report: Report):
@@ -70,7 +78,8 @@ def test_printable_keeps_lines_and_letters():
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(1104.0, "1104"), (0.03971, "0.0397"), (1e-5, "1e-05"), (float("nan"), "nan"), (float("-inf"), "-inf"), (2e9, "2e+09")],
+    [(1104.0, "1104"), (0.03971, "0.0397"), (1e-5, "1e-05"), (float("nan"), "nan"), (float("-inf"), "-inf"),
+     (2e9, "2e+09")],
 )  # fmt: skip
 def test_numbers_as_people_read_them(value: float, words: str):
     assert number(value) == words

@@ -1,7 +1,6 @@
 """`trueformer check`: the laws, over anybody's model."""
 
 import shlex
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,33 +52,30 @@ class Check:
 
     def run(self) -> int:
         """Returns 0 where nothing is broken, 1 where something is, 2 where no law could be run."""
+        import dataclasses
+
         from rich.console import Console
 
         from trueformer.doctor.files import write_reports
         from trueformer.doctor.progress import progress
+        from trueformer.doctor.runner import examine
         from trueformer.doctor.terminal import show
         from trueformer.doctor.written import writable
 
         files = {kind: path for kind in FILES if (path := getattr(self, kind)) is not None}
         for path in files.values():
             writable(path)
-        with progress(sys.stderr) as done:
-            report = self.examine(done)
+        laws = self.laws()  # a law that does not exist is told before anything is loaded
+        with progress(Console(stderr=True), len(laws)) as done:
+            report = examine(
+                self.subject(), laws, name=self.target, deep=self.deep, limit=self.limit, done=done
+            )
+        report = dataclasses.replace(report, command=self.command)
         show(report, Console(), everything=self.all)
         write_reports(report, files)
         for kind, path in files.items():
             print(f"{kind}: {path}")
         return report.exit_status
-
-    def examine(self, done: Any = None) -> Any:
-        """The Report of the laws that are asked for; `done` is told of each Result."""
-        import dataclasses
-
-        from trueformer.doctor.runner import examine
-
-        laws = self.laws()  # a law that does not exist is told before anything is loaded
-        report = examine(self.subject(), laws, name=self.target, deep=self.deep, limit=self.limit, done=done)
-        return dataclasses.replace(report, command=self.command)
 
     def laws(self) -> Any:
         """The laws that are asked for."""

@@ -43,9 +43,7 @@ def check(
     )
 
 
-def subject_of(
-    model: nn.Module, *, claims: Claims | dict[str, Any] | None = None, **parts: Any
-) -> Subject:
+def subject_of(model: nn.Module, *, claims: Claims | dict[str, Any] | None = None, **parts: Any) -> Subject:
     """The model and its parts as the laws see them; the same words as for `check`.
 
     Raises:

@@ -16,7 +16,10 @@ from rich.text import Text
 from trueformer.laws.book import laws, nearest
 from trueformer.laws.law import BOOK, Law
 
-ELSEWHERE = ("trueformer.doctor.lint.rules", "trueformer.doctor.watch.rules")  # modules that write into the book
+ELSEWHERE = (
+    "trueformer.doctor.lint.rules",
+    "trueformer.doctor.watch.rules",
+)  # modules that write into the book
 NEEDS = {"source": "the source, which is never run", "live": "a training script"}
 RUN = {"source": "trueformer lint FOLDER --select {id}", "live": "python -m trueformer.watch SCRIPT"}
 
@@ -96,7 +99,9 @@ def _example(text: str) -> Iterator[RenderableType]:
     for is_code, block in groupby(_with_blanks(lines), key=lambda pair: pair[0]):
         said = "\n".join(line for _, line in block)
         if is_code:
-            code = Syntax(textwrap.dedent(said).strip("\n"), "python", background_color="default", word_wrap=True)
+            code = Syntax(
+                textwrap.dedent(said).strip("\n"), "python", background_color="default", word_wrap=True
+            )
             yield Padding(code, (0, 0, 1, 4))
         elif said.strip():
             yield Padding(Text(said.strip("\n")), (0, 0, 1, 0))

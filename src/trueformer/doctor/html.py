@@ -32,6 +32,8 @@ def html(report: Report) -> str:
         headline=headline(report),
         groups=by_component(report.results),
         versions=versions(),
+        again=again,
+        kind=_kind,
     )
 
 
@@ -55,8 +57,13 @@ def _page() -> jinja2.Template:
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    environment.filters |= {"measured": measured, "bar": bar, "drawn": drawn, "tally": tally, "wanted": wanted}
-    environment.globals |= {"again": again, "kind": _kind}
+    environment.filters |= {
+        "measured": measured,
+        "bar": bar,
+        "drawn": drawn,
+        "tally": tally,
+        "wanted": wanted,
+    }
     return environment.get_template("report.html")
 
 

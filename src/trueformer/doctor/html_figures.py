@@ -14,7 +14,18 @@ from trueformer.doctor.words import printable
 from trueformer.laws.law import Evidence, Figure
 
 WIDTH = 360.0  # of every figure, in its own units: the width of a phone
-SHADES = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838")
+SHADES = (
+    "#00224e",
+    "#123570",
+    "#3b496c",
+    "#575d6d",
+    "#707173",
+    "#8a8678",
+    "#a59c74",
+    "#c3b369",
+    "#e1cc55",
+    "#fee838",
+)
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito 2008
 DASHES = ("none", "6 3", "2 3", "8 3 2 3")
 
@@ -22,7 +33,8 @@ DASHES = ("none", "6 3", "2 3", "8 3 2 3")
 def tag(name: str, *inside: str, **attributes: object) -> Markup:
     """An element; text is escaped, and what is itself an element is not. `stroke_width` is `stroke-width`."""
     said = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items()
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value)
+        for key, value in attributes.items()
     )
     body = Markup("").join(part if isinstance(part, Markup) else printable(part) for part in inside)
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), said, body)
@@ -117,7 +129,9 @@ def heat_map(figure: Figure) -> Markup:
         _text(figure.x_label, left + wide / 2, top + high + 30),
         _upright(figure.y_label, 12.0, top + high / 2),
     ]
-    return _svg(top + high + 38, figure.title, *cells, *axes, *_legend(scale, left + wide + 12, top, min(high, 160.0)))
+    return _svg(
+        top + high + 38, figure.title, *cells, *axes, *_legend(scale, left + wide + 12, top, min(high, 160.0))
+    )
 
 
 def _cell(value: float, scale: Scale, x: float, y: float, side: float, hover: str) -> Markup:
@@ -166,13 +180,18 @@ def line_chart(figure: Figure) -> Markup:
         return left + wide * i / last, top + high * (1 - scale.of(value))
 
     below = top + high
-    parts = [tag("path", d=f"M{_round(left)} {_round(top)}V{_round(below)}H{_round(left + wide)}", class_="axis")]
+    parts = [
+        tag("path", d=f"M{_round(left)} {_round(top)}V{_round(below)}H{_round(left + wide)}", class_="axis")
+    ]
     for tick in scale.ticks():
         y = place(0, tick)[1]
         parts.append(tag("path", d=f"M{_round(left)} {_round(y)}h{_round(wide)}", class_="grid"))
         parts.append(_text(number(tick), left - 5, y + 4, "end"))
     parts += [_text(str(i), place(i, 0.0)[0], below + 14) for i in _marks(last + 1)]
-    parts += [_text(figure.x_label, left + wide / 2, below + 30), _upright(figure.y_label, 10.0, top + high / 2)]
+    parts += [
+        _text(figure.x_label, left + wide / 2, below + 30),
+        _upright(figure.y_label, 10.0, top + high / 2),
+    ]
     legend_at = below + 46
     for i, (name, line) in enumerate(figure.lines.items()):
         look = {"stroke": LINES[i % len(LINES)], "stroke_dasharray": DASHES[i // len(LINES) % len(DASHES)]}
@@ -183,7 +202,9 @@ def line_chart(figure: Figure) -> Markup:
 
 def _line(name: str, line: Sequence[float], place, look: dict[str, str], log: bool) -> Markup:
     known = [math.isfinite(value) and (not log or value != 0) for value in line]
-    at = [place(i, value) if ok else (0.0, 0.0) for i, (value, ok) in enumerate(zip(line, known, strict=True))]
+    at = [
+        place(i, value) if ok else (0.0, 0.0) for i, (value, ok) in enumerate(zip(line, known, strict=True))
+    ]
     path = "".join(
         f"M{_round(a[0])} {_round(a[1])}L{_round(b[0])} {_round(b[1])}"
         for (i, a), (j, b) in pairwise(enumerate(at))

@@ -1,6 +1,6 @@
-"""A report as SARIF 2.1.0, for code hosts: each law a rule with its help, each broken one a result at a place in the code.
+"""A report as SARIF 2.1.0, for code hosts: each law a rule with its help, what is wrong a result at a place.
 
-    json.dumps(report_as_sarif(report))
+json.dumps(report_as_sarif(report))
 """
 
 from pathlib import Path
@@ -54,5 +54,10 @@ def _rule(law: Law) -> dict[str, Any]:
 
 
 def _help(law: Law) -> str:
-    said = [law.statement, f"It shows as: {law.symptoms}", f"Usual causes: {law.causes}", f"Source: {law.source}"]
+    said = [
+        law.statement,
+        f"It shows as: {law.symptoms}",
+        f"Usual causes: {law.causes}",
+        f"Source: {law.source}",
+    ]
     return "\n\n".join([*said, f"More: trueformer explain {law.id}"])

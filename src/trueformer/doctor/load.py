@@ -54,7 +54,9 @@ def one_line(what: str) -> Iterator[None]:
         ) from error
     except SyntaxError as error:
         file = Path(error.filename or "?").name
-        raise ValueError(f"{what} failed: {file}:{error.lineno}: {type(error).__name__}: {error.msg}") from error
+        raise ValueError(
+            f"{what} failed: {file}:{error.lineno}: {type(error).__name__}: {error.msg}"
+        ) from error
     except Exception as error:
         if isinstance(error, ValueError | ImportError | OSError) and _raised_by_us(error):
             raise

@@ -43,7 +43,9 @@ def broken_as_text(report: Report, width: int = 100) -> str:
 
 def again(result: Result, command: str) -> str:
     """What runs only this law."""
-    return f"{command} --only {result.law.id}" if command else f"trueformer.check(…, only=[{result.law.id!r}])"
+    return (
+        f"{command} --only {result.law.id}" if command else f"trueformer.check(…, only=[{result.law.id!r}])"
+    )
 
 
 def tally(results: Iterable[Result]) -> str:
@@ -71,7 +73,9 @@ def _trouble(result: Result, command: str) -> RenderableType:
     rows.add_column(overflow="fold")
     for name, words in _lines(result, command):
         rows.add_row(name, Text(printable(words)))
-    heading = Text.assemble((f"{mark} {result.law.id} ", "yellow" if result.law.advice else style), (title, color))
+    heading = Text.assemble(
+        (f"{mark} {result.law.id} ", "yellow" if result.law.advice else style), (title, color)
+    )
     return Panel(rows, title=heading, title_align="left", border_style=color, padding=(0, 1))
 
 
@@ -139,6 +143,7 @@ def _missing(report: Report) -> RenderableType:
 
 
 def _sum(report: Report) -> Text:
-    said = f"{printable(report.subject)}: {tally(report.results) or 'no law was run'} in {report.seconds:.1f} s"
+    said = (
+        f"{printable(report.subject)}: {tally(report.results) or 'no law was run'} in {report.seconds:.1f} s"
+    )
     return Text(said, "bold red" if report.exit_status else "bold green")
-

@@ -16,7 +16,9 @@ def printable(text: str) -> str:
 
 def _escaped(letter: str) -> str:
     # Cc: controls; Cs: halves of a pair; Bidi controls (in Cf) turn a line around. U+FFFE and U+FFFF are not XML.
-    hidden = unicodedata.category(letter) in ("Cc", "Cs") or letter in "\u202a\u202b\u202c\u202d\u202e\ufffe\uffff"
+    hidden = (
+        unicodedata.category(letter) in ("Cc", "Cs") or letter in "\u202a\u202b\u202c\u202d\u202e\ufffe\uffff"
+    )
     if letter in "\n\t" or not hidden:
         return letter
     return letter.encode("unicode_escape").decode()

@@ -1,6 +1,6 @@
 """The report for programs: JSON with a version of its shape, JUnit for servers that count tests; and files written whole.
 
-    write(Path("report.json"), to_json(report))
+write(Path("report.json"), to_json(report))
 """
 
 import json
@@ -83,7 +83,12 @@ def to_junit(report: Report) -> str:
     fails = [result for result in report.results if result.fails]
     failures = sum(result.verdict is Verdict.BROKEN for result in fails)
     skipped = report.counts[Verdict.NOT_APPLICABLE] + report.counts[Verdict.NOT_CHECKED]
-    counts = {"tests": len(report.results), "failures": failures, "errors": len(fails) - failures, "skipped": skipped}
+    counts = {
+        "tests": len(report.results),
+        "failures": failures,
+        "errors": len(fails) - failures,
+        "skipped": skipped,
+    }
     said = {name: str(n) for name, n in counts.items()} | {"time": f"{report.seconds:.3f}"}
     whole = ElementTree.Element("testsuites", said)
     suite = ElementTree.SubElement(whole, "testsuite", said | {"name": printable(report.subject)})
