@@ -1,6 +1,7 @@
 """JSON and JUnit, read back; files that are whole or not there."""
 
 import json
+import resource
 from xml.etree import ElementTree
 
 import pytest
@@ -87,14 +88,23 @@ def test_junit_messages_tell_what_was_measured(report: Report):
     assert "The symptoms of it." in (failure.text or "")
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+@pytest.fixture
+def full_disk():
+    """No file may grow beyond ten bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, full_disk):
     path = tmp_path / "report.json"
-    path.write_text("before")
-    with pytest.raises(TypeError):
-        write(path, None)  # type: ignore[arg-type]
+    write(path, "before")
+    with pytest.raises(OSError, match="too large"):
+        write(path, "more than what fits")
     assert path.read_text() == "before"
-    write(path, "after \ud800")
-    assert path.read_text() == "after \\ud800"
+    write(path, "a\ud800")  # half a character is written as its escape
+    assert path.read_text() == "a\\ud800"
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.json"]  # nothing temporary stays
 
 
