@@ -67,11 +67,6 @@ class Laws(pytest.Collector):
         self._subject: Any = None
         self._refused: ValueError | None = None
 
-    @classmethod
-    def from_parent(cls, parent: Any, **more: Any) -> "Laws":
-        """One of pytest's nodes is made by its parent."""
-        return super().from_parent(parent, **more)
-
     def collect(self) -> Iterator["LawItem"]:
         """A test a law."""
         try:

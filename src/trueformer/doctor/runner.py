@@ -70,8 +70,9 @@ def _run(law: Law, subject: Subject, limit: int | float) -> Result:
             evidence = law.probe(subject)
     except NotApplicable as reason:
         return Result(law=law, verdict=Verdict.NOT_APPLICABLE, reason=str(reason))
-    except _TimeUp:
-        return Result(law=law, verdict=Verdict.TIMED_OUT, reason=f"gave no answer in {limit:g} s")
+    except _TimeUp as late:
+        reason = "\n".join([f"gave no answer in {limit:g} s", *_lines(late)])
+        return Result(law=law, verdict=Verdict.TIMED_OUT, reason=reason, at=place(late))
     except Exception as error:  # noqa: BLE001 - whatever the code under test raises is what is reported
         return Result(law=law, verdict=Verdict.CRASHED, reason=told(error), at=place(error))
     verdict = Verdict.HOLDS if evidence.holds else Verdict.BROKEN
@@ -95,23 +96,28 @@ def _limited(seconds: int | float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        if theirs:  # an alarm of the caller's, such as a test's time limit, goes on; one that is overdue rings now
+        if (
+            theirs
+        ):  # an alarm of the caller's, such as a test's time limit, goes on; one that is overdue rings now
             left = theirs - (time.monotonic() - started)
             signal.setitimer(signal.ITIMER_REAL, max(left, 1e-3), interval)
 
 
 def told(error: BaseException) -> str:
     """An error, and the lines of the user's own code that led to it; whose it is where none of theirs did."""
-    theirs = _theirs(error)
     said = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
-    if theirs:
-        lines = [
-            f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}"
-            for frame in theirs[-3:]
-        ]
+    lines = _lines(error)
+    if lines:
         return "\n".join([said, *lines])
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{said} (in {Path(last.filename).name}:{last.lineno}, called by the probe)"
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [
+        f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}"
+        for frame in _theirs(error)[-3:]
+    ]
 
 
 def place(error: BaseException) -> str:
