@@ -114,14 +114,14 @@ SWALLOWS = """while True:
 def test_a_model_that_hangs_is_timed_out_in_that_law_alone(planted, hang: str):
     target = planted(f"if ids.shape[0] > 1:\n            {hang}")
     started = time.perf_counter()
-    report = trueformer.check(model_of(target), only=["attention/rows-apart", "attention/rows"], limit=1.0)
-    assert time.perf_counter() - started < 20
+    report = trueformer.check(model_of(target), only=["attention/rows-apart", "attention/rows"], limit=4.0)
+    assert time.perf_counter() - started < 25
     assert verdicts(report) == {
         "attention/rows": Verdict.HOLDS,
         "attention/rows-apart": Verdict.TIMED_OUT,
     }
     (late,) = report.broken
-    assert late.reason.startswith("gave no answer in 1 s\nplanted_model.py:")  # and the line it hung in
+    assert late.reason.startswith("gave no answer in 4 s\nplanted_model.py:")  # and the line it hung in
     assert late.at.startswith(target.removesuffix("build"))
 
 

@@ -39,6 +39,14 @@ def test_a_broken_law_tells_all_there_is_to_know(report: Report):
         assert words in panel
 
 
+def test_a_crash_is_not_explained_by_what_usually_breaks_the_law(report: Report):
+    lines = shown(replace(report, results=report.results[2:4]), 200)
+    said = "\n".join(lines)
+    assert "alert('x')" in said
+    assert "gave no answer in 60 s" in said
+    assert "The causes of it." not in said
+
+
 def test_each_component_has_one_line(report: Report):
     lines = shown(report)
     for component, counts in {"attention": "✗ 1", "norm": "! 1", "loss": "? 1"}.items():

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+LIMIT = 60.0
 FILES = ("html", "json", "sarif", "junit")
 
 
@@ -37,7 +38,7 @@ class Check:
     """Laws or components to run."""
     deep: bool = False
     """Also the laws that take minutes."""
-    limit: float = 60.0
+    limit: float = LIMIT
     """Seconds that one law may take."""
     all: bool = False
     """List every law, the ones that hold too."""
@@ -110,6 +111,7 @@ class Check:
         words += [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
         words += ["--claim", *self.claim] if self.claim else []
         words += ["--deep"] if self.deep else []
+        words += ["--limit", f"{self.limit:g}"] if self.limit != LIMIT else []
         return shlex.join(words)
 
 

@@ -87,7 +87,8 @@ def _lines(result: Result, command: str) -> list[tuple[str, str]]:
         lines.append(("where", evidence.where))
         lines.append(("seen", evidence.saw))
     lines.append(("because", result.reason))
-    lines += [("it shows as", law.symptoms), ("usual causes", law.causes)]
+    if result.verdict is Verdict.BROKEN:  # a crash or a hang has causes of its own
+        lines += [("it shows as", law.symptoms), ("usual causes", law.causes)]
     lines += [("again", again(result, command)), ("more", f"trueformer explain {law.id}")]
     return [(name, words) for name, words in lines if words]
 
