@@ -17,9 +17,10 @@ from pathlib import Path
 import torch  # noqa: F401 - imported once here, for all the children
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mutants.catalogue import MUTANTS, SURVIVORS
+from mutants.catalogue import MUTANTS
 from mutants.examine import ROOT, Outcome, examine
 from mutants.mutant import Mutant
+from mutants.survivors import SURVIVORS
 
 
 def right(mutant: Mutant, outcome: Outcome) -> bool:
@@ -33,29 +34,49 @@ def table(outcomes: dict[Mutant, Outcome]) -> None:
     """One line a file of mutants, and one for all."""
     groups = defaultdict(list)
     for mutant, outcome in outcomes.items():
-        groups["the stack" if mutant.file.startswith("src/") else Path(mutant.file).stem].append((mutant, outcome))
+        groups["the stack" if mutant.file.startswith("src/") else Path(mutant.file).stem].append(
+            (mutant, outcome)
+        )
     groups["all"] = list(outcomes.items())
     print("| subject | mutants | caught | | right component first | |\n|---|---|---|---|---|---|")
     for name, pairs in groups.items():
         caught = [(m, o) for m, o in pairs if o.caught]
         named = sum(right(m, o) for m, o in caught)
         share = len(caught) / len(pairs)
-        print(f"| {name} | {len(pairs)} | {len(caught)} | {share:.1%} | {named} | {named / max(1, len(caught)):.1%} |")
+        print(
+            f"| {name} | {len(pairs)} | {len(caught)} | {share:.1%} | {named} | {named / max(1, len(caught)):.1%} |"
+        )
 
 
 def main() -> None:
     """Runs them all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="")
+    parser.add_argument("--component", nargs="*", default=[])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path)
     wanted = parser.parse_args()
-    mutants = [mutant for mutant in MUTANTS if wanted.only in mutant.name]
+    mutants = [
+        m
+        for m in MUTANTS
+        if wanted.only in m.name and (m.component in wanted.component or not wanted.component)
+    ]
     with ThreadPoolExecutor(wanted.jobs) as pool:
-        outcomes = dict(zip(mutants, pool.map(lambda m: examine(m.file, m.source(ROOT)), mutants), strict=True))
+        outcomes = dict(
+            zip(mutants, pool.map(lambda m: examine(m.file, m.source(ROOT)), mutants), strict=True)
+        )
     for mutant, outcome in outcomes.items():
-        mark = "ok  " if outcome.caught and right(mutant, outcome) else "MISS" if not outcome.caught else "elsewhere"
-        print(f"{mark} {mutant.name} [{mutant.component}] {list(outcome.broken[:4])} {outcome.error}", file=sys.stderr)
+        mark = (
+            "ok  "
+            if outcome.caught and right(mutant, outcome)
+            else "MISS"
+            if not outcome.caught
+            else "elsewhere"
+        )
+        print(
+            f"{mark} {mutant.name} [{mutant.component}] {list(outcome.broken[:4])} {outcome.error}",
+            file=sys.stderr,
+        )
     table(outcomes)
     survivors = [mutant for mutant, outcome in outcomes.items() if not outcome.caught]
     print("\nSurvivors:" if survivors else "\nNo survivors.")
@@ -64,7 +85,9 @@ def main() -> None:
     found = {f for m, o in outcomes.items() if m.finding and o.caught for f in [m.finding]}
     print(f"\nFindings replayed and caught: {', '.join(sorted(found))}")
     if wanted.json:
-        wanted.json.write_text(json.dumps({m.name: [list(o.broken), o.error] for m, o in outcomes.items()}, indent=1))
+        wanted.json.write_text(
+            json.dumps({m.name: [list(o.broken), o.error] for m, o in outcomes.items()}, indent=1)
+        )
 
 
 if __name__ == "__main__":

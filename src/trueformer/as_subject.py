@@ -171,6 +171,10 @@ def of_config(config: RunConfig, data: TrainingData, model: DecoderLM | None = N
         "claims": {
             "rope_base": config.model.rope_base if config.model.positions == "rope" else None,
             "window": config.model.window,
+            "scale": config.model.head_dim**-0.5,
+            "positions": config.model.positions != "none",
+            "mask": "key_valid_BS",
+            "documents": "document_BT",
             "bos_id": data.tokenizer.bos_id,
         },
         "optimizer": build_optimizer(model, config.optim, config.loop.backend),

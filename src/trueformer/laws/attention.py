@@ -59,6 +59,28 @@ def only_causal(subject: Subject) -> None:
         raise NotApplicable("the model is declared to read in both directions (causal=False)")
 
 
+def mask_of(subject: Subject) -> str:
+    """The name of the parameter that takes a padding mask.
+
+    Raises:
+        NotApplicable: there is none.
+    """
+    if subject.interface.mask is None:
+        raise NotApplicable("the model takes no attention_mask (or declare its name: claims={'mask': …})")
+    return subject.interface.mask
+
+
+def documents_of(subject: Subject) -> str:
+    """The name of the parameter that takes a number for each token's document.
+
+    Raises:
+        NotApplicable: there is none.
+    """
+    if subject.interface.documents is None:
+        raise NotApplicable("the model takes no numbers of documents (or declare: claims={'documents': …})")
+    return subject.interface.documents
+
+
 @law(
     "attention/rows",
     statement="The weights that a token gives to the keys it sees are non-negative and sum to one.",
@@ -107,7 +129,7 @@ def scale(subject: Subject) -> Evidence:
     found = []
     for attention in subject.attentions:
         wanted = [_declared_scale(subject) or attention.d_head**-0.5]
-        if attention.normed:
+        if attention.normed and subject.claims.scale is None:
             # With normed q and k, other scales of about one are usual: the largest score is their norm squared.
             wanted += [value for value in (attention.factor,) if value <= 16 * attention.d_head**-0.5]
         off = min(abs(abs(attention.factor) / value - 1) for value in wanted)
@@ -316,9 +338,7 @@ def rows_apart(subject: Subject) -> Evidence:
 )
 def padding(subject: Subject) -> Evidence:
     """Rows of a batch that are as many as its tokens (B = T) also show a mask broadcast over the wrong axis."""
-    name = subject.interface.mask
-    if name is None:
-        raise NotApplicable("the model takes no attention_mask")
+    name = mask_of(subject)
     rows = subject.length
     ids = subject.ids(rows, seed=2)
     real = torch.ones_like(ids)
@@ -326,7 +346,10 @@ def padding(subject: Subject) -> Evidence:
     real[1::2, :5] = 0
     # A causal model's places before the text see nothing but padding: what they give is nobody's.
     other = torch.where(real.bool(), ids, subject.ids(rows, seed=3))
-    one, two = (subject.logits(each, subject.single, **{name: real})[real.bool()] for each in (ids, other))
+    one, two = (
+        subject.logits(each, subject.single, **subject.interface.masked(real))[real.bool()]
+        for each in (ids, other)
+    )
     off = float((one - two).abs().max() / one.abs().max())
     saw = "ids under the mask change logits outside it" if not off <= 2e-4 else ""
     return Evidence(measured=off, bound=2e-4, where=name, saw=saw)
@@ -344,13 +367,59 @@ def padding(subject: Subject) -> Evidence:
 )
 def mask_of_ones(subject: Subject) -> Evidence:
     """With `scores + mask`, ones shift every score alike and hide none; with `masked_fill(mask, …)` they hide all."""
-    name = subject.interface.mask
-    if name is None:
-        raise NotApplicable("the model takes no attention_mask")
-    ids = subject.ids()
-    one, two = subject.logits(ids), subject.logits(ids, **{name: torch.ones_like(ids)})
+    name, ids = mask_of(subject), subject.ids()
+    ones = subject.interface.masked(torch.ones_like(ids))
+    one, two = subject.logits(ids), subject.logits(ids, **ones)
     off = float((one - two).abs().max() / one.abs().max())
     saw = "a mask of ones changes the logits" if not off <= subject.noise else ""
+    return Evidence(measured=off, bound=subject.noise, where=name, saw=saw)
+
+
+@law(
+    "attention/mask-shape",
+    statement="A padding mask of another shape than the ids is refused.",
+    source=f"{PAPER}.3; broadcasting: NumPy's rules",
+    looks="Gives three rows a mask of three by one that hides a row, and one with its axes swapped.",
+    tolerance="An error of the model's own; silence is advised against.",
+    symptoms="A mask built for other rows is stretched over these, and hides the wrong keys.",
+    causes="Nobody compares shapes, and broadcasting makes them fit.",
+    needs=("logits",),
+    advice=True,
+)
+def mask_shape(subject: Subject) -> Evidence:
+    """A (B, 1) mask broadcasts over all keys: `if mask.shape != ids.shape: raise ValueError(...)`."""
+    name, ids = mask_of(subject), subject.ids(3)
+    taken = []
+    for shape in ((3, 1), (subject.length, 3)):
+        real = torch.ones(shape, dtype=torch.long)
+        real[-1] = 0
+        try:
+            subject.logits(ids, **subject.interface.masked(real))
+        except Exception:  # noqa: BLE001 - refusing is what is hoped for, whatever the error is called
+            continue
+        taken.append(str(shape))
+    saw = f"a mask of shape {' and '.join(taken)} is taken for ids {tuple(ids.shape)}" if taken else ""
+    return Evidence(measured=len(taken), bound=0, unit="shapes", where=name, saw=saw)
+
+
+@law(
+    "attention/documents",
+    statement="A token sees its own document only.",
+    source="Krell et al. 2021, arXiv:2107.02027, §3.2: packing without cross-contamination",
+    looks="Runs two documents in one row, changes one of them, and compares the other's logits.",
+    tolerance="1e-5 of the largest logit.",
+    symptoms="Packed rows teach that unrelated texts go together; quality depends on how rows are packed.",
+    causes="The documents' numbers are not passed on, or compared the wrong way.",
+    needs=("logits",),
+)
+def documents(subject: Subject) -> Evidence:
+    """`same = doc[:, :, None] == doc[:, None, :]`, beside the causal mask. With `>=` the second sees the first."""
+    name, half, ids = documents_of(subject), subject.length // 2, subject.ids()
+    numbers = (torch.arange(subject.length)[None] >= half).long()
+    other = torch.cat([subject.ids(seed=7)[:, :half], ids[:, half:]], 1)
+    one, two = (subject.logits(each, **{name: numbers})[:, half:] for each in (ids, other))
+    off = float((one - two).abs().max() / one.abs().max())
+    saw = "the second document has other logits after another first one" if not off <= subject.noise else ""
     return Evidence(measured=off, bound=subject.noise, where=name, saw=saw)
 
 

@@ -10,8 +10,8 @@ from torch.nn import functional
 from trueformer.laws.law import Evidence, law
 from trueformer.subject.attentions import PRODUCTS, Attention, factors, projected_from, projection
 from trueformer.subject.errors import NotApplicable
-from trueformer.subject.subject import Subject, self_attentions
-from trueformer.subject.trace import Event, Trace
+from trueformer.subject.subject import Subject, has_attention, self_attentions
+from trueformer.subject.trace import Event, Trace, storage_of
 
 MOVES = {"clone", "copy", "contiguous", "cat", "stack", "_to_copy"}
 
@@ -35,7 +35,10 @@ def heads_split(subject: Subject) -> Evidence:
     place, ids = subject.length // 2, subject.ids()
     other = ids.clone()
     other[0, place] = next(i for i in subject.usual_ids.tolist() if i != int(ids[0, place]))
-    one, changed = subject.attentions[0], subject.trace(other)
+    one, changed = (
+        subject.attentions[0],
+        subject.trace(other, until=lambda trace: has_attention(trace, subject.length)),
+    )
     two = self_attentions(changed, subject.length)[0]
     inputs = projected_from(subject.passed, one.value_HSD), projected_from(changed, two.value_HSD)
     if inputs[0] is None or inputs[1] is None or moved(inputs[0], inputs[1], place) > 0:
@@ -207,11 +210,23 @@ def own_projections(subject: Subject) -> Evidence:
     found = []
     for attention in subject.attentions:
         parts = {"queries": attention.query_HTD, "keys": attention.key_HSD, "values": attention.value_HSD}
+        made_by = {name: _weight(subject.passed, part) for name, part in parts.items()}
         for one, other in (("queries", "keys"), ("keys", "values"), ("queries", "values")):
-            found.append((_common(parts[one], parts[other]), f"{attention.path}: {one} and {other}"))
+            same = made_by[one] is not None and made_by[one] == made_by[other]
+            n = len(parts[one]) if same else _common(parts[one], parts[other])
+            found.append((n, f"{attention.path}: {one} and {other}"))
     same, where = max(found)
     saw = "two of queries, keys and values are the same" if same else ""
     return Evidence(measured=same, bound=0, unit="heads", where=where if same else "", saw=saw)
+
+
+def _weight(trace: Trace, part: Tensor) -> tuple[int, ...] | None:
+    """Where the weight lies that a part is projected with, if it makes this part alone."""
+    event = projection(trace, part)
+    if event is None or event.value.shape[-1] > len(part) * part.shape[-1]:
+        return None
+    weights = [factor for factor in factors(event) if not trace.is_tainted(factor)]
+    return (storage_of(weights[0]), weights[0].storage_offset(), weights[0].numel()) if weights else None
 
 
 def _common(one: Tensor, other: Tensor) -> int:

@@ -10,7 +10,7 @@ Shapes: T queries, S keys, H heads, D the width of a head.
 import torch
 from torch import Tensor
 
-from trueformer.laws.attention import matrix, stated, worst
+from trueformer.laws.attention import documents_of, matrix, stated, worst
 from trueformer.laws.law import Evidence, Figure, law
 from trueformer.subject.attentions import Attention, projected_from
 from trueformer.subject.errors import NotApplicable
@@ -337,8 +337,7 @@ def every_place_differs(subject: Subject) -> Evidence:
     length = min(subject.max_len or subject.length, 600)
     ids = subject.ids()[:, :1].expand(1, length).contiguous()
     model = subject.copied().to(torch.bfloat16).eval()
-    trace = subject.trace(ids, model)
-    query_TX = self_attentions(trace, length)[0].query_HTD.float().transpose(0, 1).flatten(1)
+    query_TX = subject.first_attention(ids, model).query_HTD.float().transpose(0, 1).flatten(1)
     if spread(query_TX) == 0:
         raise NotApplicable("queries do not depend on their place")
     same = (query_TX[1:] == query_TX[:-1]).all(-1)
@@ -366,16 +365,14 @@ def limit(subject: Subject) -> Evidence:
     if longest > 2048:
         raise NotApplicable(f"the longest text ({longest} tokens) is too long to try")
     ids = subject.ids()[:, :1].expand(1, longest + 1).contiguous()
-    subject.logits(ids[:, :longest])
     try:
-        trace = subject.trace(ids)
+        given = subject.logits(ids, subject.single).shape[1]
     except Exception:  # noqa: BLE001 - refusing is what is hoped for, whatever the error is called
         return Evidence(measured=0, bound=0, saw="refused")
-    given = subject.logits(ids).shape[1]
     if given != longest + 1:
         saw = f"{longest + 1} tokens give logits for {given}: the text was cut without a word"
         return Evidence(measured=longest + 1 - given, bound=0, unit="places", saw=saw)
-    query_TX = self_attentions(trace, longest + 1)[0].query_HTD.transpose(0, 1).flatten(1)
+    query_TX = subject.first_attention(ids, subject.single).query_HTD.transpose(0, 1).flatten(1)
     if spread(query_TX) < subject.noise:
         raise NotApplicable("queries do not depend on their place")
     same = (query_TX[:-1] == query_TX[-1]).all(-1)
@@ -413,3 +410,25 @@ def order(subject: Subject) -> Evidence:
     bound = 1e-9 if subject.noise < 1e-4 else 1e-6
     saw = f"swapping tokens {a} and {b} changes nothing" if not off >= bound else ""
     return Evidence(measured=off, bound=bound, at_least=True, where="", saw=saw)
+
+
+@law(
+    "position/documents",
+    statement="Places are counted within each document of a row.",
+    source="Krell et al. 2021, arXiv:2107.02027, §3.2",
+    looks="Runs two documents in one row, and each alone, and compares their logits.",
+    tolerance="1e-5 of the largest logit.",
+    symptoms="A text means something else behind another one; quality depends on how rows are packed.",
+    causes="Places go on across documents: `arange(T)` where places since the document's start are meant.",
+    needs=("logits",),
+)
+def documents(subject: Subject) -> Evidence:
+    """Rotary scores know distances only, so that counting anew changes nothing; learned positions must begin again."""
+    name, half, ids = documents_of(subject), subject.length // 2, subject.ids()
+    numbers = (torch.arange(subject.length)[None] >= half).long()
+    packed = subject.logits(ids, **{name: numbers})
+    parts = ids[:, :half], ids[:, half:]
+    alone = torch.cat([subject.logits(part, **{name: torch.zeros_like(part)}) for part in parts], 1)
+    off = float((packed - alone).abs().max() / alone.abs().max())
+    saw = "a document has other logits behind another one" if not off <= subject.noise else ""
+    return Evidence(measured=off, bound=subject.noise, where=name, saw=saw)

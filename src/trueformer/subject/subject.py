@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trueformer.subject.attentions import Attention, attentions
+from trueformer.subject.attentions import PRODUCTS, SOFTMAXES, Attention, attentions, factors
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.interface import (
     Interface,
@@ -39,7 +39,8 @@ class Claims:
 
     `scale` multiplies q·k; `rope_base` and `window` as trained; `causal=False` for an encoder; `scaled_logits` where
     they carry a factor at initialisation; `positions=False` for a model that is meant to have none; `pad_id`,
-    `bos_id` and `eos_id` as the tokenizer has them; `ignore_index` of the loss.
+    `bos_id` and `eos_id` as the tokenizer has them; `ignore_index` of the loss; `mask` and `documents` name the
+    parameters of the model that take a padding mask (True where a token is real) and the numbers of documents.
     """
 
     causal: bool = True
@@ -52,6 +53,8 @@ class Claims:
     bos_id: int | None = None
     eos_id: int | None = None
     ignore_index: int = IGNORED
+    mask: str | None = None
+    documents: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -121,7 +124,7 @@ class Subject:
         """How the model is called, learnt from a copy of it once."""
         ids = self.ids(1, min(4, self.length))
         with random_numbers_kept(), torch.no_grad():
-            return learn(self.copied().eval(), ids)
+            return learn(self.copied().eval(), ids, self.claims.mask, self.claims.documents)
 
     def ids(self, n_rows: int = 1, n_tokens: int | None = None, seed: int = 0) -> Tensor:
         """Random ids (B, T) that are no special ones, as far as those are known."""
@@ -187,13 +190,20 @@ class Subject:
         """Logits (B, T, V) of `exact`, or of another copy."""
         return self.call(self.exact if model is None else model, ids_BT, **more).logits
 
-    def trace(self, ids_BT: Tensor, model: nn.Module | None = None) -> Trace:
-        """A watched pass of `exact`, or of another copy."""
+    def trace(
+        self, ids_BT: Tensor, model: nn.Module | None = None, until: Callable[[Trace], bool] | None = None
+    ) -> Trace:
+        """A watched pass of `exact`, or of another copy; only its beginning where `until` becomes true."""
         model = self.exact if model is None else model
         ids_BT = ids_BT.clone()
-        with watch(model, [ids_BT]) as trace:
+        with watch(model, [ids_BT], until) as trace:
             self.call(model, ids_BT)
         return trace
+
+    def first_attention(self, ids_BT: Tensor, model: nn.Module | None = None) -> Attention:
+        """The first self-attention of a pass over one row; what comes after it is not run."""
+        trace = self.trace(ids_BT, model, until=lambda trace: has_attention(trace, ids_BT.shape[1]))
+        return self_attentions(trace, ids_BT.shape[1])[0]
 
     @functools.cached_property
     def influence(self) -> Tensor:
@@ -243,6 +253,16 @@ def self_attentions(trace: Trace, length: int) -> list[Attention]:
     if not found:
         raise NotApplicable("no attention was seen in a pass: no two products with a softmax between them")
     return found
+
+
+def has_attention(trace: Trace, length: int) -> bool:
+    """Whether the newest event ends the first self-attention."""
+    newest = trace.events[-1]
+    if newest.op not in PRODUCTS or not any(event.op in SOFTMAXES | {"exp"} for event in trace.events):
+        return False
+    return any(factor.shape[-2:] == (length, length) for factor in factors(newest)) and bool(
+        attentions(trace)
+    )
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:

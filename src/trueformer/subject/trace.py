@@ -7,7 +7,7 @@ operations mean: `attentions.py` finds the attention among them.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,10 +87,14 @@ def storage_of(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
+class _Enough(BaseException):
+    """Ends a pass of which the rest is not wanted; no Exception, so that no code under test catches it."""
+
+
 class _Watch(TorchDispatchMode):
-    def __init__(self, trace: Trace, stack: list[str]) -> None:
+    def __init__(self, trace: Trace, stack: list[str], until: Callable[[Trace], bool] | None) -> None:
         super().__init__()
-        self.trace, self.stack = trace, stack
+        self.trace, self.stack, self.until = trace, stack, until
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -99,6 +103,8 @@ class _Watch(TorchDispatchMode):
         tainted = any(self.trace.is_tainted(tensor) for tensor in read)
         out = func(*args, **kwargs)
         self._note(func, args, kwargs, out, read, parents, tainted)
+        if self.until is not None and self.until(self.trace):
+            raise _Enough
         return out
 
     def _note(
@@ -134,10 +140,13 @@ class _Watch(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def watch(model: nn.Module, sources: list[Tensor]) -> Iterator[Trace]:
+def watch(
+    model: nn.Module, sources: list[Tensor], until: Callable[[Trace], bool] | None = None
+) -> Iterator[Trace]:
     """Records every operation of the passes inside the block; `sources` are the tensors whose influence is followed.
 
-    Attention runs through its plain mathematics meanwhile, so that its parts can be seen.
+    Attention runs through its plain mathematics meanwhile, so that its parts can be seen. The pass, and the block,
+    end early as soon as `until` is true of the trace.
     """
     trace, stack = Trace(), [""]
     trace.held += sources
@@ -160,8 +169,14 @@ def watch(model: nn.Module, sources: list[Tensor]) -> Iterator[Trace]:
     ]
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH), _Watch(trace, stack):
+        with (
+            torch.compiler.set_stance("force_eager"),
+            sdpa_kernel(SDPBackend.MATH),
+            _Watch(trace, stack, until),
+        ):
             yield trace
+    except _Enough:
+        pass
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for hook in hooks:
