@@ -16,6 +16,7 @@ from trueformer.commands.check import Check
 from trueformer.commands.convert import Export, Import
 from trueformer.commands.data import Data
 from trueformer.commands.evaluate import Eval
+from trueformer.commands.explain import Explain
 from trueformer.commands.finetune import Finetune
 from trueformer.commands.generate import Generate
 from trueformer.commands.info import Info
@@ -32,6 +33,7 @@ Command = (
     | Annotated[Serve, subcommand("serve")]
     | Annotated[Eval, subcommand("eval")]
     | Annotated[Check, subcommand("check")]
+    | Annotated[Explain, subcommand("explain")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Import, subcommand("import")]

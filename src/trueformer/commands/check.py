@@ -1,11 +1,14 @@
 """`trueformer check`: the laws, over anybody's model."""
 
 import shlex
-import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+
+LIMIT = 60.0
+FILES = ("html", "json", "sarif", "junit")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,10 +38,18 @@ class Check:
     """Laws or components to run."""
     deep: bool = False
     """Also the laws that take minutes."""
-    limit: float = 60.0
+    limit: float = LIMIT
     """Seconds that one law may take."""
     all: bool = False
     """List every law, the ones that hold too."""
+    html: Path | None = None
+    """Also write the report as one HTML file with figures."""
+    json: Path | None = None
+    """Also write everything as JSON."""
+    sarif: Path | None = None
+    """Also write what is broken as SARIF 2.1.0, for code hosts."""
+    junit: Path | None = None
+    """Also write a JUnit XML file with a test case a law."""
 
     def run(self) -> int:
         """Returns 0 where nothing is broken, 1 where something is, 2 where no law could be run."""
@@ -46,32 +57,62 @@ class Check:
 
         from rich.console import Console
 
-        from trueformer.doctor.check import check
+        from trueformer.doctor.files import write_reports
         from trueformer.doctor.progress import progress
-        from trueformer.doctor.target import model_and_parts, named_object, parts_of
+        from trueformer.doctor.runner import examine
         from trueformer.doctor.terminal import show
+        from trueformer.doctor.written import writable
 
-        model, parts = model_and_parts(self.target)
-        parts |= parts_of(self.train, model) if self.train else {}
-        if self.generate:
-            parts["generate"] = named_object(self.generate)
-        claims = {**parts.pop("claims", {}), **_claims(self.claim)}
-        with progress(sys.stderr) as done:
-            report = check(
-                model,
-                vocab_size=self.vocab_size or parts.pop("vocab_size", None),
-                max_len=self.max_len or parts.pop("max_len", None),
-                claims=claims,
-                only=self.only,
-                deep=self.deep,
-                limit=self.limit,
-                name=self.target,
-                done=done,
-                **parts,
+        files = {kind: path for kind in FILES if (path := getattr(self, kind)) is not None}
+        for path in files.values():
+            writable(path)
+        laws = self.laws()  # a law that does not exist is told before anything is loaded
+        with progress(Console(stderr=True), len(laws)) as done:
+            report = examine(
+                self.subject(), laws, name=self.target, deep=self.deep, limit=self.limit, done=done
             )
-        report = dataclasses.replace(report, command=f"trueformer check {shlex.quote(self.target)}")
+        report = dataclasses.replace(report, command=self.command)
         show(report, Console(), everything=self.all)
+        write_reports(report, files)
+        for kind, path in files.items():
+            print(f"{kind}: {path}")
         return report.exit_status
+
+    def laws(self) -> Any:
+        """The laws that are asked for."""
+        from trueformer.laws.book import select
+
+        return select(self.only)
+
+    def subject(self) -> Any:
+        """The Subject that is named, with its parts."""
+        from trueformer.doctor.load import load_subject
+
+        claims = _claims(self.claim)
+        return load_subject(
+            self.target,
+            train=self.train,
+            generate=self.generate,
+            vocab_size=self.vocab_size,
+            max_len=self.max_len,
+            claims=claims,
+        )
+
+    @property
+    def command(self) -> str:
+        """What runs this check again, without `--only` and the files to write."""
+        options = {
+            "train": self.train,
+            "generate": self.generate,
+            "vocab-size": self.vocab_size,
+            "max-len": self.max_len,
+        }
+        words = ["trueformer", "check", self.target]
+        words += [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
+        words += ["--claim", *self.claim] if self.claim else []
+        words += ["--deep"] if self.deep else []
+        words += ["--limit", f"{self.limit:g}"] if self.limit != LIMIT else []
+        return shlex.join(words)
 
 
 def _claims(words: tuple[str, ...]) -> dict[str, Any]:

@@ -37,12 +37,23 @@ def check(
     Raises:
         ValueError: a part, claim or law that does not exist; a model that does not tell its vocabulary's size.
     """
-    _check_names(parts)
-    declared = claims if isinstance(claims, Claims) else Claims(**(claims or {}))
-    subject = Subject(model=model, vocab_size=vocab_size, max_len=max_len, claims=declared, **parts)
+    subject = subject_of(model, vocab_size=vocab_size, max_len=max_len, claims=claims, **parts)
     return examine(
         subject, select(only), name=name or type(subject.model).__name__, deep=deep, limit=limit, done=done
     )
+
+
+def subject_of(model: nn.Module, *, claims: Claims | dict[str, Any] | None = None, **parts: Any) -> Subject:
+    """The model and its parts as the laws see them; the same words as for `check`.
+
+    Raises:
+        ValueError: a part or claim that does not exist; a model that does not tell its vocabulary's size.
+    """
+    _check_names("part", set(parts) - {"vocab_size", "max_len"}, PARTS)
+    if not isinstance(claims, Claims):
+        _check_names("claim", set(claims or {}), [entry.name for entry in fields(Claims)])
+        claims = Claims(**(claims or {}))
+    return Subject(model=model, claims=claims, **parts)
 
 
 PARTS = tuple(
@@ -50,7 +61,7 @@ PARTS = tuple(
 )
 
 
-def _check_names(parts: dict[str, Any]) -> None:
-    strange = sorted(set(parts) - set(PARTS))
+def _check_names(kind: str, given: set[str], known: Sequence[str]) -> None:
+    strange = sorted(given - set(known))
     if strange:
-        raise ValueError(f"there is no part {strange[0]!r}: expected some of {', '.join(PARTS)}")
+        raise ValueError(f"there is no {kind} {strange[0]!r}: expected some of {', '.join(known)}")

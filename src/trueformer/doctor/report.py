@@ -15,12 +15,16 @@ class LawBroken(AssertionError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """One law's verdict; `reason` says why it does not apply, what to supply, or how the code under test failed."""
+    """One law's verdict; `reason` says why it does not apply, what to supply, or how the code under test failed.
+
+    `at` is the file and line of the code under test where it failed, such as `/home/me/mymodel.py:31`.
+    """
 
     law: Law
     verdict: Verdict
     evidence: Evidence | None = None
     reason: str = ""
+    at: str = ""
     seconds: float = 0.0
 
     @property
@@ -43,7 +47,13 @@ def measured(evidence: Evidence) -> str:
     """`0.31, at most 1e-05`."""
     side = "at least" if evidence.at_least else "at most"
     unit = f" {evidence.unit}" if evidence.unit else ""
-    return f"{evidence.measured:.3g}{unit}, expected {side} {evidence.bound:.3g}"
+    return f"{number(evidence.measured)}{unit}, expected {side} {number(evidence.bound)}"
+
+
+def number(value: float) -> str:
+    """A number as people read it: `0.31`, `1e-05`, `1104`."""
+    value = float(value)
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3g}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

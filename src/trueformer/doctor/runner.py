@@ -1,5 +1,6 @@
 """Runs laws over a subject: each by itself, in a time limit, its crash reported as what it is, everything put back."""
 
+import dataclasses
 import signal
 import threading
 import time
@@ -58,9 +59,7 @@ def _judge(law: Law, subject: Subject, deep: bool, limit: int | float) -> Result
     started = time.perf_counter()
     result = _run(law, subject, limit)
     seconds = time.perf_counter() - started
-    return Result(
-        law=law, verdict=result.verdict, evidence=result.evidence, reason=result.reason, seconds=seconds
-    )
+    return dataclasses.replace(result, seconds=seconds)
 
 
 def _run(law: Law, subject: Subject, limit: int | float) -> Result:
@@ -71,10 +70,11 @@ def _run(law: Law, subject: Subject, limit: int | float) -> Result:
             evidence = law.probe(subject)
     except NotApplicable as reason:
         return Result(law=law, verdict=Verdict.NOT_APPLICABLE, reason=str(reason))
-    except _TimeUp:
-        return Result(law=law, verdict=Verdict.TIMED_OUT, reason=f"gave no answer in {limit:g} s")
+    except _TimeUp as late:
+        reason = "\n".join([f"gave no answer in {limit:g} s", *_lines(late)])
+        return Result(law=law, verdict=Verdict.TIMED_OUT, reason=reason, at=place(late))
     except Exception as error:  # noqa: BLE001 - whatever the code under test raises is what is reported
-        return Result(law=law, verdict=Verdict.CRASHED, reason=told(error))
+        return Result(law=law, verdict=Verdict.CRASHED, reason=told(error), at=place(error))
     verdict = Verdict.HOLDS if evidence.holds else Verdict.BROKEN
     return Result(law=law, verdict=verdict, evidence=evidence)
 
@@ -89,28 +89,46 @@ def _limited(seconds: int | float) -> Iterator[None]:
     def ring(number: int, frame: object) -> None:
         raise _TimeUp
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before, started = signal.signal(signal.SIGALRM, ring), time.monotonic()
+    theirs, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if (
+            theirs
+        ):  # an alarm of the caller's, such as a test's time limit, goes on; one that is overdue rings now
+            left = theirs - (time.monotonic() - started)
+            signal.setitimer(signal.ITIMER_REAL, max(left, 1e-3), interval)
 
 
 def told(error: BaseException) -> str:
     """An error, and the lines of the user's own code that led to it; whose it is where none of theirs did."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not _is_library(frame.filename)]
     said = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
-    if theirs:
-        lines = [
-            f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}"
-            for frame in theirs[-3:]
-        ]
+    lines = _lines(error)
+    if lines:
         return "\n".join([said, *lines])
-    last = frames[-1]
+    last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{said} (in {Path(last.filename).name}:{last.lineno}, called by the probe)"
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [
+        f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}"
+        for frame in _theirs(error)[-3:]
+    ]
+
+
+def place(error: BaseException) -> str:
+    """The file and line of the user's own code where it failed; nothing where none of it was on the way."""
+    theirs = _theirs(error)
+    return f"{theirs[-1].filename}:{theirs[-1].lineno}" if theirs else ""
+
+
+def _theirs(error: BaseException) -> list[traceback.FrameSummary]:
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if not _is_library(frame.filename)]
 
 
 def _is_library(filename: str) -> bool:

@@ -1,5 +1,6 @@
 """The whole book of laws, in the order in which blame is laid: what is inside first, what follows from it after."""
 
+import difflib
 import importlib
 from collections.abc import Sequence
 
@@ -29,7 +30,14 @@ def select(only: Sequence[str] = ()) -> tuple[Law, ...]:
     known = laws()
     for wanted in only:
         if wanted not in {law.id for law in known} | {law.component for law in known}:
-            near = [law.id for law in known if wanted.split("/")[-1] in law.id]
-            hint = f"; did you mean {near[0]}?" if near else "; `trueformer explain` lists them"
-            raise ValueError(f"there is no law or component {wanted!r}{hint}")
+            names = [law.id for law in known] + [law.component for law in known]
+            raise ValueError(f"there is no law or component {wanted!r}{nearest(wanted, names)}")
     return tuple(law for law in known if not only or law.id in only or law.component in only)
+
+
+def nearest(wanted: str, names: Sequence[str]) -> str:
+    """The end of a message about a name that does not exist: the name that was meant, or where all are listed."""
+    close = difflib.get_close_matches(wanted, names, n=1)
+    partly = [name for name in names if wanted.split("/")[-1] in name.split("/")]
+    meant = (partly if "/" in wanted else []) + close + partly
+    return f": did you mean {meant[0]}?" if meant else ": `trueformer explain` lists them"

@@ -32,30 +32,48 @@ def kept(model: nn.Module, optimizer: Any = None, schedule: Any = None) -> Itera
                 schedule.load_state_dict(of_schedule)
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
+def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Each attribute, and what is in it where it is a collection that could be changed in place."""
     return {
-        name: dict(value) if isinstance(value, dict) else value for name, value in module.__dict__.items()
+        name: (value, copy.copy(value) if isinstance(value, dict | list | set) else None)
+        for name, value in module.__dict__.items()
     }
+
+
+def _fill(collection: Any, contents: Any) -> None:
+    """Others may hold the same collection, so it stays the one it was."""
+    if isinstance(collection, list):
+        collection[:] = contents
+    elif isinstance(collection, dict | set):
+        collection.clear()
+        collection.update(contents)
 
 
 def _put_back(tensors: Any, grads: Any, asked: Any, modes: Any, hidden: Any) -> None:
     for module, attributes in hidden:
         module.__dict__.clear()
-        module.__dict__.update(attributes)
+        module.__dict__.update({name: value for name, (value, _) in attributes.items()})
+        for value, contents in attributes.values():
+            _fill(value, contents)
     for module, training in modes:
         module.training = training
     with torch.no_grad():
         for tensor, before in tensors.values():
-            if tensor.device == before.device and tensor.dtype == before.dtype:
-                tensor.data.copy_(before)
-            else:
-                tensor.data = before
+            _put_back_data(tensor, before)
     for parameter, wanted in asked:
         parameter.requires_grad_(wanted)
     for parameter, grad, before in grads:
         if grad is not None:
-            grad.data.copy_(before)
+            _put_back_data(grad, before)
         parameter.grad = grad
+
+
+def _put_back_data(tensor: Tensor, before: Tensor) -> None:
+    """Into the same memory where it still fits, which others may share."""
+    if (tensor.device, tensor.dtype, tensor.shape) == (before.device, before.dtype, before.shape):
+        tensor.data.copy_(before)
+    else:
+        tensor.data = before
 
 
 def _restore_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
