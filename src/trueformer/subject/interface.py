@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trueformer.subject.errors import NotUnderstood
+from trueformer.subject.trace import Event, Trace, watch
 
 TARGETS = ("targets", "labels", "target", "y", "targets_BT")
 MASKS, DOCUMENTS = ("attention_mask",), ("document_ids", "doc_ids")
@@ -165,13 +166,31 @@ def reads_both_ways(model: nn.Module) -> bool:
 
 
 def vocabulary_of(model: nn.Module) -> int | None:
-    """The rows of the largest embedding that is not one of positions, as far as the model's own words tell."""
+    """The ids it knows, by its configuration, by what its ids look up, or by its largest embedding."""
     for owner in (config_of(model), model):
         size = getattr(owner, "vocab_size", None)
         if isinstance(size, int):
             return size
     sizes = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
-    return max(sizes, default=None)
+    return _looked_up(model) or max(sizes, default=None)
+
+
+def _looked_up(model: nn.Module) -> int | None:
+    """The rows of the table that ids index, seen in a pass over two of them; None where that fails."""
+    ids = torch.zeros(1, 2, dtype=torch.long, device=device_of(model))
+    try:
+        with torch.no_grad(), watch(model, [ids], until=lambda trace: bool(_look_ups(trace))) as trace:
+            model(ids)
+    except Exception:  # noqa: BLE001 - a model that needs more than ids is asked for its size in words
+        return None
+    found = _look_ups(trace)
+    return found[0].args[0].shape[0] if found else None
+
+
+def _look_ups(trace: Trace) -> list[Event]:
+    return [
+        event for event in trace.events[-1:] if event.op == "embedding" and trace.is_tainted(event.args[1])
+    ]
 
 
 LENGTHS = ("max_position_embeddings", "n_positions", "block_size", "max_len", "max_seq_len", "context_length",
