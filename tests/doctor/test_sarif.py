@@ -9,8 +9,9 @@ from trueformer.doctor.report import Report
 LEVELS = ("none", "note", "warning", "error")
 
 
-def test_it_has_what_the_schema_requires(report: Report):
+def test_it_follows_the_schema(report: Report, sarif_errors):
     log = json.loads(json.dumps(report_as_sarif(report)))
+    assert sarif_errors(log) == []
     assert log["version"] == "2.1.0"
     assert "sarif" in log["$schema"]
     (run,) = log["runs"]

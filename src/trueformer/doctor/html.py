@@ -39,11 +39,10 @@ def html(report: Report) -> str:
 
 def headline(report: Report) -> str:
     """What came out, in a few words."""
-    broken, failed = report.counts[Verdict.BROKEN], len(report.broken)
+    breaks, failed = report.counts[Verdict.BROKEN], len(report.broken)
     if failed == 0:
         return "No law is broken" if report.exit_status == 0 else "No law could be judged"
-    breaks = sum(result.verdict is Verdict.BROKEN for result in report.broken)
-    said = [f"{breaks} law{'s' * (breaks != 1)} broken"] if breaks and broken else []
+    said = [f"{breaks} law{'s' * (breaks != 1)} broken"] if breaks else []
     stopped = failed - breaks
     return ", ".join(said + ([f"{stopped} could not be finished"] if stopped else []))
 

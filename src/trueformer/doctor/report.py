@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from trueformer.laws.law import Evidence, Law, Verdict
 
-BAD = (Verdict.BROKEN, Verdict.CRASHED, Verdict.TIMED_OUT)
+BAD = (Verdict.BROKEN, Verdict.ADVICE, Verdict.CRASHED, Verdict.TIMED_OUT)
 
 
 class LawBroken(AssertionError):
@@ -86,7 +86,7 @@ class Report:
     @property
     def exit_status(self) -> int:
         """0: nothing broken; 1: something is; 2: no law could be run."""
-        judged = self.counts[Verdict.HOLDS] + self.counts[Verdict.BROKEN]
+        judged = sum(self.counts[v] for v in (Verdict.HOLDS, Verdict.BROKEN, Verdict.ADVICE))
         return 2 if not judged else int(bool(self.broken))
 
     def raise_if_broken(self) -> None:

@@ -75,7 +75,7 @@ def _run(law: Law, subject: Subject, limit: int | float) -> Result:
         return Result(law=law, verdict=Verdict.TIMED_OUT, reason=reason, at=place(late))
     except Exception as error:  # noqa: BLE001 - whatever the code under test raises is what is reported
         return Result(law=law, verdict=Verdict.CRASHED, reason=told(error), at=place(error))
-    verdict = Verdict.HOLDS if evidence.holds else Verdict.BROKEN
+    verdict = Verdict.HOLDS if evidence.holds else Verdict.ADVICE if law.advice else Verdict.BROKEN
     return Result(law=law, verdict=verdict, evidence=evidence)
 
 

@@ -14,6 +14,7 @@ from trueformer.laws.law import Verdict
 
 STYLES = {
     Verdict.BROKEN: ("✗", "bold red"),
+    Verdict.ADVICE: ("✎", "yellow"),
     Verdict.CRASHED: ("!", "bold red"),
     Verdict.TIMED_OUT: ("⧖", "bold red"),
     Verdict.HOLDS: ("✓", "green"),
@@ -87,7 +88,7 @@ def _lines(result: Result, command: str) -> list[tuple[str, str]]:
         lines.append(("where", evidence.where))
         lines.append(("seen", evidence.saw))
     lines.append(("because", result.reason))
-    if result.verdict is Verdict.BROKEN:  # a crash or a hang has causes of its own
+    if result.verdict in (Verdict.BROKEN, Verdict.ADVICE):  # a crash or a hang has causes of its own
         lines += [("it shows as", law.symptoms), ("usual causes", law.causes)]
     lines += [("again", again(result, command)), ("more", f"trueformer explain {law.id}")]
     return [(name, words) for name, words in lines if words]

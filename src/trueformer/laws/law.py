@@ -13,10 +13,11 @@ Probe = Callable[..., "Evidence"]
 
 
 class Verdict(StrEnum):
-    """What came out of a law; `CRASHED` is an error in the code under test."""
+    """What came out of a law; `CRASHED` is an error in the code under test, `ADVICE` a broken law that only advises."""
 
     HOLDS = "holds"
     BROKEN = "broken"
+    ADVICE = "advice"
     NOT_APPLICABLE = "not applicable"
     NOT_CHECKED = "not checked"
     CRASHED = "crashed"
