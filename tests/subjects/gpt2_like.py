@@ -374,21 +374,23 @@ def parts(model=None):
     optimizer = make_optimizer(model)
     loader, val_loader = make_loaders(tokenizer, model.config.block_size)
     return {
+        "build": build,
+        "vocab_size": tokenizer.vocab_size,
+        "max_len": model.config.block_size,
         "loss": loss,
         "optimizer": optimizer,
         "loader": loader,
         "val_loader": val_loader,
         "schedule": make_scheduler(optimizer),
         "train_step": train_step,
-        "evaluate": evaluate,
         "generate": generate,
         "save": save,
         "load": load,
-        "load_tokenizer": load_tokenizer,
         "tokenizer": tokenizer,
-        "vocab_size": tokenizer.vocab_size,
-        "max_len": model.config.block_size,
-        "peak_lr": PEAK_LR,
-        "warmup_steps": WARMUP,
-        "max_steps": MAX_STEPS,
+        "claims": {
+            "ignore_index": IGNORE,
+            "pad_id": tokenizer.pad_id,
+            "bos_id": tokenizer.bos_id,
+            "eos_id": tokenizer.eos_id,
+        },
     }

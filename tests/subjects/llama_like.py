@@ -523,21 +523,23 @@ def parts(model=None):
     model = build() if model is None else model
     tokenizer, seq_len = ByteTokenizer(), model.args.max_seq_len
     return {
+        "build": build,
+        "vocab_size": model.args.vocab_size,
+        "max_len": seq_len,
         "loss": loss,
         "optimizer": make_optimizer(model),
         "loader": PackedLoader(stories(1, 90), tokenizer, seq_len, batch_size=6, shuffle=True, seed=11),
         "val_loader": PackedLoader(stories(2, 12), tokenizer, seq_len, batch_size=6, shuffle=False),
         "schedule": learning_rate,
         "train_step": train_step,
-        "evaluate": evaluate,
         "generate": generate,
         "save": save,
         "load": load,
-        "load_tokenizer": load_tokenizer,
         "tokenizer": tokenizer,
-        "vocab_size": model.args.vocab_size,
-        "max_len": seq_len,
-        "peak_lr": MAX_LR,
-        "warmup_steps": WARMUP_STEPS,
-        "max_steps": TOTAL_STEPS,
+        "claims": {
+            "rope_base": model.args.rope_theta,
+            "pad_id": tokenizer.pad_id,
+            "bos_id": tokenizer.bos_id,
+            "eos_id": tokenizer.eos_id,
+        },
     }

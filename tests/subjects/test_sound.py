@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import trueformer
+
 # Two orders of summation in float32 differ by a few units in the last place of logits around 1.
 ROUNDING = 2e-5
 
@@ -147,6 +149,12 @@ def test_train_and_validation_share_no_row(parts):
     assert not train & val
 
 
+def test_the_doctor_knows_every_part(parts, model):
+    """The names are those `trueformer.check` takes."""
+    report = trueformer.check(model, only=["attention/causal"], **parts)
+    assert [result.verdict for result in report.results] == ["holds"]
+
+
 def test_an_epoch_has_every_row_once_in_another_order_each_time(parts):
     def epoch(loader):
         return [tuple(row.tolist()) for batch in loader for row in tensors(batch)[0]]
@@ -251,15 +259,20 @@ def test_the_optimizer_loses_no_update_in_bfloat16(subject):
 
 def test_the_schedule_peaks_where_it_says_and_ends_low(subject, parts):
     if callable(parts["schedule"]):
-        rates = [parts["schedule"](i) for i in range(parts["max_steps"] + 1)]
+        peak, warmup, last, rate = (
+            subject.MAX_LR,
+            subject.WARMUP_STEPS,
+            subject.TOTAL_STEPS,
+            parts["schedule"],
+        )
     else:
-        rates = [parts["peak_lr"] * subject.lr_factor(i) for i in range(parts["max_steps"] + 1)]
-    warmup = parts["warmup_steps"]
-    assert max(rates) == pytest.approx(parts["peak_lr"])
-    assert rates[warmup - 1] == pytest.approx(parts["peak_lr"])
+        peak, warmup, last, rate = 1.0, subject.WARMUP, subject.MAX_STEPS, subject.lr_factor
+    rates = [rate(i) for i in range(last + 1)]
+    assert max(rates) == pytest.approx(peak)
+    assert rates[warmup - 1] == pytest.approx(peak)
     assert rates[:warmup] == sorted(rates[:warmup])
     assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
-    assert rates[-1] == pytest.approx(parts["peak_lr"] / 10)
+    assert rates[-1] == pytest.approx(peak / 10)
 
 
 def test_dropout_is_off_in_evaluation_and_on_in_training(model, parts):
