@@ -210,7 +210,8 @@ def unit_size(subject: Subject) -> Evidence:
     """x / √Σx² has a length of one, not a root mean square of one: at D = 512 it is 22 times too small."""
 
     def measure(norm: Norm) -> float | None:
-        if norm.kind == "" or norm.shape[-1] < 8:
+        name = type(norm.module).__name__.lower()
+        if not ("rms" in name or "layernorm" in name) or norm.shape[-1] < 8:
             return None
         sizes = normed(norm, norm.random(BIG)).square().mean(-1).sqrt()
         return float((sizes - 1).abs().max())
