@@ -153,7 +153,9 @@ def _factor(passage: Passage) -> float | None:
 def layers_add(subject: Subject) -> Evidence:
     """With one residual around both, a feed-forward layer that adds nothing also silences the attention before it."""
     added = {
-        each.path: value for each in zeroed_blocks(subject) if (value := _attention_adds(subject, each)) is not None
+        each.path: value
+        for each in zeroed_blocks(subject)
+        if (value := _attention_adds(subject, each)) is not None
     }
     if not added:
         raise NotApplicable("no block was seen with its attention in a part of its own")

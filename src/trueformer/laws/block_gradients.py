@@ -109,7 +109,9 @@ def gradient_reaches(subject: Subject) -> Evidence:
     dead = [
         name
         for name, parameter in subject.exact.named_parameters()
-        if name in seen.reached and _is_dead(seen.reached[name], parameter) and not _unchosen(seen, name, subject)
+        if name in seen.reached
+        and _is_dead(seen.reached[name], parameter)
+        and not _unchosen(seen, name, subject)
     ]
     names = ", ".join(dead[:3]) + (f" and {len(dead) - 3} more" if len(dead) > 3 else "")
     return Evidence(

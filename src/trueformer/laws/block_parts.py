@@ -76,7 +76,11 @@ def passages(model: nn.Module, paths: list[str]) -> Iterator[dict[str, list[Pass
 def _passage(args: Any, kwargs: Any, out: Any) -> Passage | None:
     gave = next((leaf for leaf in tree_leaves(out) if _is_hidden(leaf)), None)
     given = next(
-        (x for x in tree_leaves((args, kwargs)) if _is_hidden(x) and gave is not None and x.shape == gave.shape),
+        (
+            x
+            for x in tree_leaves((args, kwargs))
+            if _is_hidden(x) and gave is not None and x.shape == gave.shape
+        ),
         None,
     )
     return None if gave is None or given is None else Passage(given=given, gave=gave)
