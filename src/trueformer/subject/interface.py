@@ -91,8 +91,10 @@ def learn(model: nn.Module, ids_BT: Tensor) -> Interface:
     targets = next((name for name in TARGETS if name in names), None)
     mask = next((name for name in MASKS if name in names), None)
     fixed = tuple((name, False) for name in ("use_cache",) if name in names)
-    config = getattr(model, "config", None)
-    encoder = ids_BT[:1] if getattr(config, "is_encoder_decoder", False) else None
+    config = config_of(model)
+    encoder = (
+        ids_BT[:1] if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in names else None
+    )
     plain = Interface(targets=targets, mask=mask, fixed=fixed, encoder=encoder)
     if plain.call(model, ids_BT).logits.shape[1] == ids_BT.shape[1]:
         return plain
@@ -132,11 +134,25 @@ def call_by_name(function: Any, *order: str, **offered: Any) -> Any:
     return function(*positional, **named)
 
 
+def config_of(model: nn.Module) -> Any:
+    """The configuration that the model carries, or the first of its modules that has one; None without one."""
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if config is not None:
+            return config.get_text_config() if hasattr(config, "get_text_config") else config
+    return None
+
+
+def reads_both_ways(model: nn.Module) -> bool:
+    """Whether it says that it is an encoder, by the name that Hugging Face gives those."""
+    return type(model).__name__.endswith(("ForMaskedLM", "ForPreTraining")) and not getattr(
+        config_of(model), "is_decoder", False
+    )
+
+
 def vocabulary_of(model: nn.Module) -> int | None:
     """The rows of the largest embedding that is not one of positions, as far as the model's own words tell."""
-    config = getattr(model, "config", None)
-    config = getattr(config, "get_text_config", lambda: config)() if config is not None else None
-    for owner in (config, model):
+    for owner in (config_of(model), model):
         size = getattr(owner, "vocab_size", None)
         if isinstance(size, int):
             return size
@@ -150,17 +166,20 @@ LENGTHS = ("max_position_embeddings", "n_positions", "block_size", "max_len", "m
 
 def longest_of(model: nn.Module) -> int | None:
     """The most tokens that the model says it takes, under any of the usual names."""
-    for owner in (
-        getattr(model, "config", None),
-        getattr(model, "cfg", None),
-        getattr(model, "args", None),
-        model,
-    ):
+    config = config_of(model)
+    for owner in (config, getattr(model, "cfg", None), getattr(model, "args", None), model):
         for name in LENGTHS:
             value = owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
             if isinstance(value, int) and value > 0:
-                return value
+                return value - _places_before_the_first(config)
     return None
+
+
+def _places_before_the_first(config: Any) -> int:
+    """RoBERTa's kin count places from behind the padding id."""
+    if getattr(config, "model_type", "") not in ("roberta", "xlm-roberta", "camembert"):
+        return 0
+    return config.pad_token_id + 1
 
 
 def device_of(model: nn.Module) -> torch.device:
