@@ -135,10 +135,10 @@ def _unchosen(seen: Backward, name: str, subject: Subject) -> bool:
         path, parent = ".".join(parts[:depth]), ".".join(parts[: depth - 1])
         if path in seen.ran or path in own:
             continue
-        kind = type(subject.exact.get_submodule(path))
-        sisters = subject.exact.get_submodule(parent).named_children()
-        if any(type(m) is kind and ".".join([*parts[: depth - 1], n]) in seen.ran for n, m in sisters):
-            return True
+        listed = subject.exact.get_submodule(parent)
+        if isinstance(listed, nn.ModuleList | nn.ModuleDict):
+            names = (".".join([*parts[: depth - 1], name]) for name, _ in listed.named_children())
+            return any(name in seen.ran for name in names)
     return False
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trueformer.laws.block_gradients import backward
 from trueformer.laws.block_parts import in_evaluation, scratch, short_ids
 from trueformer.laws.law import Evidence, law
 from trueformer.subject.errors import NotApplicable
@@ -20,6 +21,14 @@ from trueformer.subject.subject import Subject
 from trueformer.subject.trace import storage_of
 
 MANY = 2048  # ids that are looked up when all of them are compared
+SAYS_TIED = (
+    "tie_word_embeddings",
+    "tied",
+    "tie_weights",
+    "tie_embeddings",
+    "weight_tying",
+    "tied_embeddings",
+)
 TYING = "Press and Wolf 2017, arXiv:1608.05859"
 
 
@@ -152,7 +161,7 @@ def distinct(subject: Subject) -> Evidence:
     needs=("logits",),
 )
 def rows_learn(subject: Subject) -> Evidence:
-    """With a tied head the table has a gradient even so: every row is a column of the head. It is the input's that counts."""
+    """A tied table has a gradient even so: each row is a column of the head. It is the gradient of the input that counts."""
     name = table(subject)
     if not dict(subject.model.named_parameters())[name].requires_grad:
         raise NotApplicable(f"{name} is frozen on purpose: requires_grad is False")
@@ -361,9 +370,11 @@ def _same(model: nn.Module, names: list[str]) -> bool:
 
 
 def _says_tied(model: nn.Module) -> bool:
-    config = getattr(model, "config", None)
-    config = getattr(config, "get_text_config", lambda: config)() if config is not None else None
-    return getattr(config, "tie_word_embeddings", None) is True
+    for owner in (getattr(model, name, None) for name in ("config", "cfg", "args")):
+        config = getattr(owner, "get_text_config", lambda owner=owner: owner)()
+        if any(getattr(config, name, None) is True for name in SAYS_TIED):
+            return True
+    return False
 
 
 def _used_as_head(subject: Subject) -> bool:
@@ -382,6 +393,26 @@ def _ways(subject: Subject) -> Iterator[tuple[str, nn.Module]]:
     loaded.load_state_dict({name: value.clone() for name, value in copied.state_dict().items()})
     yield "after saving and loading", loaded
     yield "after .to(float64)", loaded.to(torch.float64)
+
+
+@law(
+    "embedding/head-learns",
+    statement="A tied table learns from both of its uses: every row gets a gradient from the head.",
+    source=TYING,
+    looks="Goes back once from the cross-entropy and counts rows of a tied table without a gradient.",
+    tolerance="0 rows: the softmax sends a gradient to every id, also to those that are not in the batch.",
+    symptoms="The model learns much slower than it should, and rare tokens least.",
+    causes="`F.linear(x, embedding.weight.detach())`; tying by a copy of the numbers.",
+    needs=("logits",),
+)
+def head_learns(subject: Subject) -> Evidence:
+    """Of 50257 ids a batch holds a few hundred. Through the head each of the others is pushed down a little, too."""
+    name = table(subject)
+    reached = backward(subject).reached.get(name)
+    if reached is None or not _used_as_head(subject):
+        raise NotApplicable("head and embedding are not tied, or frozen")
+    saw = "rows of the table get no gradient from the head" if reached.idle else ""
+    return Evidence(measured=reached.idle, bound=0, unit="rows", where=name, saw=saw)
 
 
 @law(

@@ -156,6 +156,31 @@ def float32_agrees(subject: Subject) -> Evidence:
     return Evidence(measured=off, bound=1e-3, where=where, saw=saw)
 
 
+HALF = (torch.bfloat16, torch.float16)
+
+
+@law(
+    "precision/logits-precise",
+    statement="Logits that are computed in float32 are not rounded to half precision.",
+    source="Wortsman et al. 2023, arXiv:2309.14322, §3: logits are sensitive",
+    looks="Looks whether the head's product is in float32 or wider, and all logits are numbers that bfloat16 holds.",
+    tolerance="Half of the logits: by chance one in 65536 is such a number.",
+    symptoms="The loss is coarse: likely tokens differ by steps of 2⁻⁸; sampling repeats itself.",
+    causes="`logits.bfloat16().float()`, which saves nothing where the product is in float32 already.",
+    needs=("logits",),
+)
+def logits_precise(subject: Subject) -> Evidence:
+    """Between 16 and 32 bfloat16 has a number every 1/8: two tokens with logits 20.01 and 20.06 become equally likely."""
+    products = [event for event in subject.passed.named("mm", "addmm", "bmm", "baddbmm") if event.tainted]
+    if not products or products[-1].value.dtype in HALF:
+        raise NotApplicable("the head's product is in half precision itself, or was not seen")
+    logits = subject.logits(short_ids(subject))
+    logits = logits[logits.abs() > 1e-30]
+    rounded = max(float((logits == logits.to(dtype).to(logits.dtype)).double().mean()) for dtype in HALF)
+    saw = "all logits are numbers of half precision" if rounded > 0.5 else ""
+    return Evidence(measured=rounded, bound=0.5, where="logits", saw=saw)
+
+
 @law(
     "precision/bfloat16-agrees",
     statement="Bfloat16 gives the logits of float64 up to its rounding.",
