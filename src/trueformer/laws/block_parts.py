@@ -4,6 +4,7 @@ Blocks are what stands in the outermost `ModuleList` or `Sequential` (or are sis
 state (B, T, D) into another. Shapes: B rows, T tokens, D the width.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,8 +34,6 @@ def scratch(subject: Subject) -> nn.Module:
 
 
 def _scratch(subject: Subject) -> nn.Module:
-    import copy
-
     return copy.deepcopy(subject.exact)
 
 

@@ -1,102 +1,21 @@
 """Embeddings and the head: used, of one size, and tied where they say so.
 
-Shapes: B rows, T tokens, V vocabulary, D the width.
+Tying is in `embedding_tied.py`. Shapes: B rows, T tokens, V vocabulary, D the width.
 """
-
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trueformer.laws.block_gradients import backward
-from trueformer.laws.block_parts import in_evaluation, scratch, short_ids
+from trueformer.laws import embedding_tied as embedding_tied
+from trueformer.laws.block_parts import scratch, short_ids
+from trueformer.laws.embedding_table import embedded, random_rows, rows_of, table, table_or_none
 from trueformer.laws.law import Evidence, law
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.kept import random_numbers_kept
 from trueformer.subject.subject import Subject
-from trueformer.subject.trace import storage_of
 
 MANY = 2048  # ids that are looked up when all of them are compared
-SAYS_TIED = (
-    "tie_word_embeddings",
-    "tied",
-    "tie_weights",
-    "tie_embeddings",
-    "weight_tying",
-    "tied_embeddings",
-)
-TYING = "Press and Wolf 2017, arXiv:1608.05859"
-
-
-def table(subject: Subject) -> str:
-    """The name of the matrix whose rows the ids pick.
-
-    Raises:
-        NotApplicable: none is looked up by the ids as they are.
-    """
-    name = subject.once(_table)
-    if name is None:
-        raise NotApplicable("no table was seen that the ids are looked up in")
-    return name
-
-
-def _table(subject: Subject) -> str | None:
-    storages = {storage_of(p): name for name, p in subject.exact.named_parameters() if p.ndim == 2}
-    looked_up = [(event.args[0], event.tainted) for event in subject.passed.named("embedding", "index")]
-    for weight, tainted in looked_up:
-        if tainted and isinstance(weight, Tensor) and storage_of(weight) in storages:
-            return storages[storage_of(weight)]
-    return None
-
-
-def rows_of(subject: Subject) -> int:
-    """How many rows that table has."""
-    return len(subject.exact.get_parameter(table(subject)))
-
-
-class _Enough(Exception):
-    """Ends a pass once the embeddings are known."""
-
-
-def embedded(subject: Subject, model: nn.Module, ids_BT: Tensor) -> Tensor:
-    """What the module that holds the table gives for these ids; the logits where it is not called.
-
-    Only that much of the pass is made.
-    """
-    owner = model.get_submodule(table(subject).rpartition(".")[0])
-    caught: list[Tensor] = []
-
-    def leave(module: nn.Module, args: Any, out: Any) -> None:
-        if isinstance(out, Tensor) and out.shape[:2] == ids_BT.shape:
-            caught.append(out)
-            raise _Enough
-
-    handle = owner.register_forward_hook(leave)
-    try:
-        return subject.logits(ids_BT, model)
-    except _Enough:
-        return caught[0]
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def random_rows(subject: Subject, model: nn.Module) -> Iterator[None]:
-    """The table holds random rows inside, so that what is equal is not made so by its numbers."""
-    parameter = model.get_parameter(table(subject))
-    before = parameter.detach().clone()
-    generator = torch.Generator().manual_seed(0)
-    try:
-        with torch.no_grad():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator).to(parameter))
-        yield
-    finally:
-        with torch.no_grad():
-            parameter.copy_(before)
 
 
 @law(
@@ -113,7 +32,7 @@ def covers_vocabulary(subject: Subject) -> Evidence:
     """A tokenizer of 50257 tokens and four for chat needs 50261 rows on both sides."""
     V = subject.vocab_size or 0
     sizes = {"the head": subject.logits(subject.ids(1, 1)).shape[-1]}
-    if subject.once(_table) is not None:
+    if table_or_none(subject) is not None:
         sizes[table(subject)] = rows_of(subject)
     name = min(sizes, key=lambda name: sizes[name])
     missing = max(V - sizes[name], 0)
@@ -161,7 +80,7 @@ def distinct(subject: Subject) -> Evidence:
     needs=("logits",),
 )
 def rows_learn(subject: Subject) -> Evidence:
-    """A tied table has a gradient even so: each row is a column of the head. It is the gradient of the input that counts."""
+    """A tied table has a gradient even so: each row is a column of the head. Its input counts."""
     name = table(subject)
     if not dict(subject.model.named_parameters())[name].requires_grad:
         raise NotApplicable(f"{name} is frozen on purpose: requires_grad is False")
@@ -296,7 +215,7 @@ def integer_types(subject: Subject) -> Evidence:
         raise NotApplicable(f"the model takes int64 ids only: {str(error)[:80]}") from error
     moved = float((wide - narrow).abs().max())
     saw = "int32 ids give other logits" if moved else ""
-    return Evidence(measured=moved, bound=0.0, where=subject.once(_table) or "", saw=saw)
+    return Evidence(measured=moved, bound=0.0, where=table_or_none(subject) or "", saw=saw)
 
 
 @law(
@@ -313,7 +232,7 @@ def predicts_every_id(subject: Subject) -> Evidence:
     """`F.pad(logits, (0, 3))` gives three tokens the logit 0 for ever, whatever the text says."""
     logits_NV = subject.logits(short_ids(subject, 2)).flatten(0, 1)[:, : subject.vocab_size]
     ids = subject.usual_ids[subject.usual_ids < logits_NV.shape[-1]].to(logits_NV.device)
-    if subject.once(_table) is not None:
+    if table_or_none(subject) is not None:
         rows = subject.exact.get_parameter(table(subject)).detach()
         ids = ids[ids < len(rows)]
         ids = ids[rows[ids].any(-1)]
@@ -322,120 +241,3 @@ def predicts_every_id(subject: Subject) -> Evidence:
     where = f"ids {dead[:5].tolist()}" if len(dead) else ""
     saw = "the logits of these ids do not depend on the text" if len(dead) else ""
     return Evidence(measured=len(dead), bound=0, unit="ids", where=where, saw=saw)
-
-
-@law(
-    "embedding/tied",
-    statement="Tied embeddings stay tied: when copied, converted, and saved and loaded.",
-    source=TYING,
-    looks="Where head and embedding share their memory, or the configuration says so, looks whether copies still do.",
-    tolerance="0 ways to part.",
-    symptoms="The optimizer moves two matrices where there should be one; a loaded model has another head.",
-    causes="Tying by `head.weight.data = embedding.weight.data`, at one moment, or from outside of the module.",
-    needs=("logits",),
-)
-def tied(subject: Subject) -> Evidence:
-    """`head.weight = embedding.weight` is one parameter with two names, and stays so.
-
-    `head.weight.data = embedding.weight.data` is two parameters that share memory until one is copied.
-    """
-    names = _names_of_head(subject)
-    said = _says_tied(subject.model)
-    if not names and not said:
-        raise NotApplicable("head and embedding are not tied, and nothing says they should be")
-    if not names:
-        parted = [] if _used_as_head(subject) else ["from the start"]
-    else:
-        parted = [way for way, model in _ways(subject) if not _same(model, names)]
-    return Evidence(
-        measured=len(parted),
-        bound=0,
-        unit="ways",
-        where=f"{table(subject)}: {', '.join(parted)}" if parted else table(subject),
-        saw="head and embedding are two matrices" if parted else "",
-    )
-
-
-def _names_of_head(subject: Subject) -> list[str]:
-    """The names under which the model holds the table's memory, where there are several."""
-    named = dict(subject.model.named_parameters(remove_duplicate=False))
-    own = named[table(subject)]
-    names = [name for name, p in named.items() if p.shape == own.shape and p.data_ptr() == own.data_ptr()]
-    return names if len(names) > 1 else []
-
-
-def _same(model: nn.Module, names: list[str]) -> bool:
-    named = dict(model.named_parameters(remove_duplicate=False))
-    return len({id(named[name]) for name in names}) == 1
-
-
-def _says_tied(model: nn.Module) -> bool:
-    for owner in (getattr(model, name, None) for name in ("config", "cfg", "args")):
-        config = getattr(owner, "get_text_config", lambda owner=owner: owner)()
-        if any(getattr(config, name, None) is True for name in SAYS_TIED):
-            return True
-    return False
-
-
-def _used_as_head(subject: Subject) -> bool:
-    """Whether the table is also what a product reads."""
-    storage = storage_of(subject.exact.get_parameter(table(subject)))
-    products = subject.passed.named("mm", "addmm", "bmm", "baddbmm")
-    return any(storage_of(tensor) == storage for event in products for tensor in event.tensors)
-
-
-def _ways(subject: Subject) -> Iterator[tuple[str, nn.Module]]:
-    """The model after each thing that could part them."""
-    copied = subject.copied()
-    yield "two parameters that share memory", subject.model
-    yield "after deepcopy", copied
-    loaded = copy.deepcopy(copied)
-    loaded.load_state_dict({name: value.clone() for name, value in copied.state_dict().items()})
-    yield "after saving and loading", loaded
-    yield "after .to(float64)", loaded.to(torch.float64)
-
-
-@law(
-    "embedding/head-learns",
-    statement="A tied table learns from both of its uses: every row gets a gradient from the head.",
-    source=TYING,
-    looks="Goes back once from the cross-entropy and counts rows of a tied table without a gradient.",
-    tolerance="0 rows: the softmax sends a gradient to every id, also to those that are not in the batch.",
-    symptoms="The model learns much slower than it should, and rare tokens least.",
-    causes="`F.linear(x, embedding.weight.detach())`; tying by a copy of the numbers.",
-    needs=("logits",),
-)
-def head_learns(subject: Subject) -> Evidence:
-    """Of 50257 ids a batch holds a few hundred. Through the head each of the others is pushed down a little, too."""
-    name = table(subject)
-    reached = backward(subject).reached.get(name)
-    if reached is None or not _used_as_head(subject):
-        raise NotApplicable("head and embedding are not tied, or frozen")
-    saw = "rows of the table get no gradient from the head" if reached.idle else ""
-    return Evidence(measured=reached.idle, bound=0, unit="rows", where=name, saw=saw)
-
-
-@law(
-    "embedding/tied-values",
-    statement="A model that is saved and loaded has the logits it had.",
-    source=TYING,
-    looks="Changes every number of a copy, loads the model's state_dict into it, and compares the logits.",
-    tolerance="0: the same numbers in the same order.",
-    symptoms="A resumed run begins at a worse loss; an exported model speaks nonsense.",
-    causes="A head that is left out when saved and not tied again; a load that renames or transposes.",
-    needs=("logits",),
-)
-def tied_values(subject: Subject) -> Evidence:
-    """What `state_dict` leaves out, because it is tied, must come back when the rest is loaded."""
-    model = in_evaluation(subject)
-    other = copy.deepcopy(model)
-    with torch.no_grad():
-        for value in {value.data_ptr(): value for value in other.state_dict().values()}.values():
-            if value.is_floating_point():
-                value.mul_(1.5).add_(0.1)
-    other.load_state_dict({name: value.clone() for name, value in model.state_dict().items()})
-    ids = short_ids(subject)
-    before, after = subject.logits(ids, model), subject.logits(ids, other)
-    moved = float((before - after).abs().max())
-    saw = "after loading, the logits are not what they were" if moved else ""
-    return Evidence(measured=moved, bound=0.0, where="state_dict", saw=saw)
