@@ -126,8 +126,9 @@ def stream_kept(subject: Subject) -> Evidence:
     """Doubled in each of 24 blocks the stream is 16 million times as large at the end, and their work is not seen."""
     factors = {each.path: _factor(each.passage) for each in zeroed_blocks(subject)}
     known = {path: factor for path, factor in factors.items() if factor is not None}
+    known = {path: f for path, f in known.items() if 0 < f <= 1 + 1e-5 or not _learnt(subject, path, f)}
     if not known:
-        raise NotApplicable("no block hands its input on times a number: they norm what they add up")
+        raise NotApplicable("no block hands its input on times a fixed number: they norm it, or learn the number")
     off = {path: max(factor - 1, -factor, 0.0) for path, factor in known.items()}
     path = max(off, key=lambda path: off[path])
     saw = f"the stream leaves the block times {known[path]:.3g}" if off[path] > 1e-5 else ""
@@ -140,6 +141,15 @@ def _factor(passage: Passage) -> float | None:
     factor = float((given * gave).sum() / given.square().sum().clamp(min=1e-300))
     rest = (gave - factor * given).abs().max()
     return factor if rest <= 1e-5 * gave.abs().max() and gave.any() else None
+
+
+def _learnt(subject: Subject, path: str, factor: float) -> bool:
+    """Whether the number changes with vectors of the block, as weights of a residual that are learnt do."""
+    model = scratch(subject)
+    module = model.get_submodule(path)
+    with zeroed(list(module.parameters())), passages(model, [path]) as seen:
+        subject.logits(short_ids(subject), model)
+    return _factor(seen[path][-1]) != factor
 
 
 @law(
