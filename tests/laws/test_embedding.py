@@ -1,7 +1,8 @@
 """Laws of embeddings and the head: silent on sound ones, and each fault caught by the law that names it."""
 
+# ruff: noqa: E501 - a bug stands on a line of its own
+
 import pytest
-import torch
 from torch import Tensor, nn
 
 from trueformer.doctor.check import check

@@ -1,5 +1,7 @@
 """Laws of norms: silent on sound ones whatever they are called, and each fault caught by the law that names it."""
 
+# ruff: noqa: E501 - a bug stands on a line of its own
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -55,14 +57,24 @@ BUGS = [
 def test_k4_and_its_kin_are_named(planted, file, old, new, law):
     found = results(planted(file, (old, new)).build(), law)[law]
     assert found.verdict is Verdict.BROKEN, found.line
-    assert "norm" in found.evidence.where or "ln_" in found.evidence.where or "embeddings" in found.evidence.where
+    assert (
+        "norm" in found.evidence.where
+        or "ln_" in found.evidence.where
+        or "embeddings" in found.evidence.where
+    )
     assert found.evidence.saw
 
 
 @pytest.mark.parametrize(
     ("file", "edit"),
     [
-        (GPT, ("centred = widen(x) - widen(x).mean(-1, keepdim=True)", "centred = x - x.mean(-1, keepdim=True)")),
+        (
+            GPT,
+            (
+                "centred = widen(x) - widen(x).mean(-1, keepdim=True)",
+                "centred = x - x.mean(-1, keepdim=True)",
+            ),
+        ),
         (LLAMA, ("self._norm(x.float())", "self._norm(x)")),
     ],
 )
@@ -137,7 +149,9 @@ class Bessel(nn.LayerNorm):
         return (centred / root * self.weight + self.bias).to(x.dtype)
 
 
-@pytest.mark.parametrize("make", [lambda: nn.LayerNorm(32), lambda: nn.RMSNorm(32), Plain, lambda: Bessel(32)])
+@pytest.mark.parametrize(
+    "make", [lambda: nn.LayerNorm(32), lambda: nn.RMSNorm(32), Plain, lambda: Bessel(32)]
+)
 def test_norms_are_found_whatever_they_are_called(make):
     model = Model(make)
     assert [norm.path for norm in norms(Subject(model=model))] == ["layers.0.before", "layers.1.before"]

@@ -128,7 +128,9 @@ def stream_kept(subject: Subject) -> Evidence:
     known = {path: factor for path, factor in factors.items() if factor is not None}
     known = {path: f for path, f in known.items() if 0 < f <= 1 + 1e-5 or not _learnt(subject, path, f)}
     if not known:
-        raise NotApplicable("no block hands its input on times a fixed number: they norm it, or learn the number")
+        raise NotApplicable(
+            "no block hands its input on times a fixed number: they norm it, or learn the number"
+        )
     off = {path: max(factor - 1, -factor, 0.0) for path, factor in known.items()}
     path = max(off, key=lambda path: off[path])
     saw = f"the stream leaves the block times {known[path]:.3g}" if off[path] > 1e-5 else ""

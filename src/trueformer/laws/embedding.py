@@ -3,6 +3,8 @@
 Tying is in `embedding_tied.py`. Shapes: B rows, T tokens, V vocabulary, D the width.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -165,7 +167,7 @@ def _takes(subject: Subject, strange: int) -> bool:
     return True
 
 
-def _targets(subject: Subject, ids_BT: Tensor) -> dict[str, Tensor]:
+def _targets(subject: Subject, ids_BT: Tensor) -> dict[str, Any]:
     """Sound targets for a model that gives all logits only with targets; it is not they that are examined."""
     return {"targets_BT": ids_BT.long()} if subject.interface.needs_targets else {}
 

@@ -147,24 +147,22 @@ def registered(subject: Subject) -> Evidence:
     looks="Compares the logits of the model and of its copy, both in evaluation mode.",
     tolerance="0: the same numbers in the same operations.",
     symptoms="An averaged (EMA) model or a reference model is another model.",
-    causes="State outside of the module: globals, closures over the original, ties that the copy loses.",
+    causes="State outside of the module; a `__deepcopy__` of its own; ties that the copy loses.",
     needs=("logits",),
 )
 def copy_equal(subject: Subject) -> Evidence:
-    """A hook or `functools.partial` that holds the original makes the copy read the original's weights."""
-    ids = short_ids(subject)
+    """A `__deepcopy__` that hands on the same tensors makes an averaged model and the trained one the same."""
+    ids, other = short_ids(subject), copy.deepcopy(in_evaluation(subject))
     with kept(subject.model):
-        own = subject.logits(ids, subject.model.eval())
-    other = copy.deepcopy(in_evaluation(subject))
-    same = relative(own, subject.logits(ids, other))
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.zero_()
-    with kept(subject.model):
-        later = relative(own, subject.logits(ids, subject.model.eval()))
-    off = max(same, later)
+        model = subject.model.eval()
+        own = subject.logits(ids, model)
+        same = relative(own, subject.logits(ids, other))
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.zero_()
+        later = relative(own, subject.logits(ids, model))
     saw = "the copy's logits differ" if same else "changing the copy changes the model" if later else ""
-    return Evidence(measured=off, bound=0.0, where="deepcopy", saw=saw)
+    return Evidence(measured=max(same, later), bound=0.0, where="deepcopy", saw=saw)
 
 
 @law(
