@@ -5,19 +5,22 @@ Gradients are in `block_gradients.py`, dropout and modes in `block_modes.py`, th
 tokens, D the width.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trueformer.laws import block_feed_forward as block_feed_forward
 from trueformer.laws import block_gradients as block_gradients
 from trueformer.laws import block_modes as block_modes
+from trueformer.laws.block_gradients import backward
 from trueformer.laws.block_parts import (
     Passage,
     blocks,
     groups,
     passages,
+    replayed,
     scratch,
     short_ids,
     sublayers,
@@ -25,6 +28,7 @@ from trueformer.laws.block_parts import (
     zeroed,
 )
 from trueformer.laws.law import Evidence, law
+from trueformer.subject.attentions import Attention
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
 
@@ -33,16 +37,22 @@ RESIDUAL = "He et al. 2016, arXiv:1512.03385, §3.1; Vaswani et al. 2017, arXiv:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Zeroed:
-    """A block whose matrices are zero: what went through it, and how far the logits moved, relative to the largest."""
+    """A block whose matrices are zero: what went through it, and what comes out where attention alone has its own."""
 
     path: str
     passage: Passage
-    moved: float
+    attending: Tensor
 
     @property
     def carried(self) -> float:
         """How far tokens still differ in its output, relative to its input."""
         return _spread(self.passage.gave) / max(float(self.passage.given.abs().max()), 1e-30)
+
+    @property
+    def added(self) -> float:
+        """How far attention alone moves its output, relative to its input."""
+        moved = (self.attending - self.passage.gave).abs().max()
+        return float(moved / self.passage.given.abs().max().clamp(min=1e-30))
 
 
 def _spread(x_BTD: Tensor) -> float:
@@ -62,16 +72,35 @@ def zeroed_blocks(subject: Subject) -> list[Zeroed]:
 
 
 def _zeroed_blocks(subject: Subject) -> list[Zeroed]:
-    model, ids = scratch(subject), short_ids(subject)
-    usual = subject.logits(ids, model)
-    found = []
-    for path in blocks(subject):
-        with zeroed(weights(model.get_submodule(path))), passages(model, [path]) as seen:
-            logits = subject.logits(ids, model)
-        moved = float((logits - usual).abs().max() / usual.abs().max().clamp(min=1e-30))
-        if path in seen:
-            found.append(Zeroed(path=path, passage=seen[path][-1], moved=moved))
-    return found
+    model = scratch(subject)
+
+    def again(path: str, passage: Passage, call: Callable[[Tensor], Tensor]) -> Zeroed:
+        given = passage.given.clone()
+        with zeroed(weights(model.get_submodule(path))):
+            bare = call(given)
+        with zeroed(_all_but_attention(subject, path)):
+            attending = call(given)
+        return Zeroed(path=path, passage=Passage(given=given, gave=bare), attending=attending)
+
+    found = replayed(subject, blocks(subject), again)
+    return [each for each in found.values() if each is not None]
+
+
+def _all_but_attention(subject: Subject, path: str) -> list[nn.Parameter]:
+    """The weights of a block's other layers; none where attention has no layer of its own, or is alone."""
+    model = scratch(subject)
+    parts, paths = sublayers(model, path), [f"{attention.path}." for attention in attentions_or_none(subject)]
+    attending = [part for part in parts if any(p.startswith(f"{part}.") for p in paths)]
+    others = [part for part in parts if part not in attending]
+    return [p for part in others for p in weights(model.get_submodule(part))] if attending else []
+
+
+def attentions_or_none(subject: Subject) -> list[Attention]:
+    """The attentions that were seen, if any."""
+    try:
+        return subject.attentions
+    except NotApplicable:
+        return []
 
 
 @law(
@@ -167,9 +196,7 @@ def _learnt(subject: Subject, path: str, factor: float) -> bool:
 def layers_add(subject: Subject) -> Evidence:
     """With one residual around both, a feed-forward layer that adds nothing also silences the attention before it."""
     added = {
-        each.path: value
-        for each in zeroed_blocks(subject)
-        if (value := _attention_adds(subject, each)) is not None
+        each.path: each.added for each in zeroed_blocks(subject) if _all_but_attention(subject, each.path)
     }
     if not added:
         raise NotApplicable("no block was seen with its attention in a part of its own")
@@ -178,26 +205,12 @@ def layers_add(subject: Subject) -> Evidence:
     return Evidence(measured=added[path], bound=1e-9, at_least=True, where=path, saw=saw)
 
 
-def _attention_adds(subject: Subject, bare: Zeroed) -> float | None:
-    """How far the block's output moves when its attention alone has weights."""
-    model, parts = scratch(subject), sublayers(scratch(subject), bare.path)
-    paths = [f"{attention.path}." for attention in subject.attentions]
-    attending = [part for part in parts if any(path.startswith(f"{part}.") for path in paths)]
-    others = [p for part in parts if part not in attending for p in weights(model.get_submodule(part))]
-    if not attending or not others:
-        return None
-    with zeroed(others), passages(model, [bare.path]) as seen:
-        subject.logits(short_ids(subject), model)
-    moved = (seen[bare.path][-1].gave - bare.passage.gave).abs().max()
-    return float(moved / bare.passage.given.abs().max().clamp(min=1e-30))
-
-
 @law(
     "block/used",
     statement="Every block changes the logits.",
     source="A layer that does nothing is not meant",
-    looks="Sets one block's matrices to zero at a time and compares the logits; looks for blocks that never ran.",
-    tolerance="1e-12 of the largest logit: an unused block moves them by exactly 0.",
+    looks="Goes back from the cross-entropy and looks for blocks without a gradient, and for blocks that never ran.",
+    tolerance="1e-30: the gradient of an unused block is exactly 0.",
     symptoms="A model of 12 layers is as good as one of 11, and has parameters that never move.",
     causes="A loop over the wrong range; one block called for all; a result that is thrown away.",
     needs=("logits",),
@@ -207,10 +220,20 @@ def used(subject: Subject) -> Evidence:
     idle = [path for group in groups(subject) for path in group if path not in subject.passed.outputs]
     if idle:
         saw = "the block never ran"
-        return Evidence(measured=0.0, bound=1e-12, at_least=True, where=idle[0], saw=saw)
-    least = min(subject.once(_zeroed_blocks), key=lambda each: each.moved)
-    saw = "the logits do not depend on the block's weights" if least.moved < 1e-12 else ""
-    return Evidence(measured=least.moved, bound=1e-12, at_least=True, where=least.path, saw=saw)
+        return Evidence(measured=0.0, bound=1e-30, at_least=True, where=idle[0], saw=saw)
+    reached = backward(subject).reached
+    largest = {
+        path: max(
+            (r.largest or 0.0 for name, r in reached.items() if name.startswith(f"{path}.")), default=None
+        )
+        for path in blocks(subject)
+    }
+    moved = {path: value for path, value in largest.items() if value is not None}
+    if not moved:
+        raise NotApplicable("all blocks are frozen")
+    path = min(moved, key=lambda path: moved[path])
+    saw = "the logits do not depend on the block's weights" if moved[path] < 1e-30 else ""
+    return Evidence(measured=moved[path], bound=1e-30, at_least=True, where=path, saw=saw)
 
 
 @law(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from trueformer.laws.block_parts import blocks, passages, scratch, short_ids
+from trueformer.laws.block_parts import Passage, blocks, replayed
 from trueformer.laws.law import Evidence, law
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
@@ -28,7 +28,7 @@ FEED_FORWARD = ("mlp", "ffn", "feed_forward", "feedforward", "ff", "moe", "block
 )
 def per_token(subject: Subject) -> Evidence:
     """`w(x.transpose(1, 2))` mixes tokens in place of channels, and runs whenever T = D."""
-    spill = {path: value for path in feed_forwards(subject) if (value := _spill(subject, path)) is not None}
+    spill = {path: spilt for path, (spilt, _) in measured(subject).items()}
     if not spill:
         raise NotApplicable("no feed-forward layer was seen that turns a hidden state into another")
     path = max(spill, key=lambda path: spill[path])
@@ -48,7 +48,7 @@ def per_token(subject: Subject) -> Evidence:
 )
 def bends(subject: Subject) -> Evidence:
     """W₂(W₁x) = (W₂W₁)x: without the activation the wide layer in the middle is for nothing."""
-    bent = {path: value for path in feed_forwards(subject) if (value := _bent(subject, path)) is not None}
+    bent = {path: bent for path, (_, bent) in measured(subject).items()}
     if not bent:
         raise NotApplicable("no feed-forward layer was seen that turns a hidden state into another")
     path = min(bent, key=lambda path: bent[path])
@@ -76,42 +76,31 @@ def feed_forwards(subject: Subject) -> list[str]:
     return paths
 
 
-def _spill(subject: Subject, path: str) -> float | None:
-    """How far other tokens of its output move when the middle one of its input changes."""
-    middle = short_ids(subject).shape[1] // 2
+def measured(subject: Subject) -> dict[str, tuple[float, float]]:
+    """For each feed-forward layer: how far other tokens move with one, and how far it is from linear."""
+    feed_forwards(subject)
+    return subject.once(_measured)
 
-    def change(x_BTD: Tensor) -> Tensor:
-        changed = x_BTD.clone()
-        changed[:, middle] = changed[:, middle] * 1.5 + changed[:, middle].abs().max()
-        return changed
 
-    usual, changed = (_made(subject, path, f) for f in (torch.clone, change))
-    if usual is None or changed is None:
-        return None
-    moved = (changed - usual).abs().amax((0, 2))
+def _measured(subject: Subject) -> dict[str, tuple[float, float]]:
+    def again(path: str, passage: Passage, call: Callable[[Tensor], Tensor]) -> tuple[float, float]:
+        x, y = passage.given.clone(), passage.gave.clone()
+        return _spill(x, y, call), _bent(x, y, call)
+
+    return replayed(subject, feed_forwards(subject), again)
+
+
+def _spill(x_BTD: Tensor, y_BTD: Tensor, call: Callable[[Tensor], Tensor]) -> float:
+    """How far other tokens of the output move when the middle one of the input changes."""
+    middle = x_BTD.shape[1] // 2
+    changed = x_BTD.clone()
+    changed[:, middle] = changed[:, middle] * 1.5 + changed[:, middle].abs().max()
+    moved = (call(changed) - y_BTD).abs().amax((0, 2))
     others = torch.cat([moved[:middle], moved[middle + 1 :]])
     return float(others.max() / moved.max().clamp(min=1e-30))
 
 
-def _bent(subject: Subject, path: str) -> float | None:
+def _bent(x_BTD: Tensor, y_BTD: Tensor, call: Callable[[Tensor], Tensor]) -> float:
     """How far it is from linear between its usual input, more and less."""
-    shifts = (torch.clone, lambda x: x + x.roll(1, -1), lambda x: x - x.roll(1, -1))
-    made = [_made(subject, path, shift) for shift in shifts]
-    usual, more, less = made
-    if usual is None or more is None or less is None:
-        return None
-    return float((more + less - 2 * usual).abs().max() / (more - usual).abs().max().clamp(min=1e-30))
-
-
-def _made(subject: Subject, path: str, change: Callable[[Tensor], Tensor]) -> Tensor | None:
-    """What a module makes of a changed input, in a pass; None where that is no hidden state."""
-    model = scratch(subject)
-    handle = model.get_submodule(path).register_forward_pre_hook(
-        lambda module, args: (change(args[0]), *args[1:]) if args and isinstance(args[0], Tensor) else None
-    )
-    try:
-        with passages(model, [path]) as seen:
-            subject.logits(short_ids(subject), model)
-    finally:
-        handle.remove()
-    return seen[path][0].gave if path in seen else None
+    more, less = call(x_BTD + x_BTD.roll(1, -1)), call(x_BTD - x_BTD.roll(1, -1))
+    return float((more + less - 2 * y_BTD).abs().max() / (more - y_BTD).abs().max().clamp(min=1e-30))

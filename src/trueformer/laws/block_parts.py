@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
@@ -70,6 +70,37 @@ def passages(model: nn.Module, paths: list[str]) -> Iterator[dict[str, list[Pass
             handle = modules[path].register_forward_hook(note(path), with_kwargs=True)
             hooks.callback(handle.remove)
         yield seen
+
+
+def replayed(subject: Subject, paths: list[str], again: Callable[..., Any]) -> dict[str, Any]:
+    """What `again(path, passage, call)` gives at each of these modules, all in one pass of `scratch`.
+
+    `call(x)` runs the module once more with `x` for the hidden state it got.
+    """
+    model, found = scratch(subject), {}
+
+    def note(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+            passage = _passage(args, kwargs, out)
+            if passage is None or path in found:
+                return
+            found[path] = None  # it may call itself again
+
+            def call(x_BTD: Tensor) -> Tensor:
+                given = tree_map(lambda leaf: x_BTD if leaf is passage.given else leaf, (args, kwargs))
+                made = module.forward(*given[0], **given[1])
+                return next(leaf for leaf in tree_leaves(made) if _is_hidden(leaf))
+
+            found[path] = again(path, passage, call)
+
+        return hook
+
+    with ExitStack() as hooks:
+        for path in paths:
+            handle = model.get_submodule(path).register_forward_hook(note(path), with_kwargs=True)
+            hooks.callback(handle.remove)
+        subject.logits(short_ids(subject), model)
+    return found
 
 
 def _passage(args: Any, kwargs: Any, out: Any) -> Passage | None:
