@@ -85,9 +85,10 @@ def replayed(subject: Subject, paths: list[str], again: Callable[..., Any]) -> d
             if passage is None or path in found:
                 return
             found[path] = None  # it may call itself again
+            usual = passage.given
 
             def call(x_BTD: Tensor) -> Tensor:
-                given = tree_map(lambda leaf: x_BTD if leaf is passage.given else leaf, (args, kwargs))
+                given = tree_map(lambda leaf: x_BTD if leaf is usual else leaf, (args, kwargs))
                 made = module.forward(*given[0], **given[1])
                 return next(leaf for leaf in tree_leaves(made) if _is_hidden(leaf))
 
