@@ -27,8 +27,8 @@ def check(
     """Tests a model against the laws; needs nothing to compare with, and changes nothing of it.
 
     `parts` are `loss`, `optimizer`, `loader`, `val_loader`, `schedule`, `generate`, `save`, `load`, `tokenizer`,
-    `train_step` and `build`: see `Subject`. `claims` declares what is meant to be unusual; `only` takes ids of laws
-    or components; `limit` is in seconds a law.
+    `train_step`, `evaluate` and `build`: see `Subject`. `claims` declares what is meant to be unusual; `only` takes
+    ids of laws or components; `limit` is in seconds a law.
 
         >>> report = trueformer.check(model, vocab_size=50257, loss=F.cross_entropy)
         >>> report.raise_if_broken()
@@ -46,7 +46,7 @@ def check(
 
 PARTS = (
     "loss", "optimizer", "loader", "val_loader", "schedule", "generate", "save", "load", "tokenizer", "train_step",
-    "build",
+    "evaluate", "build",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ SUPPLY = {
     "val_loader": "val_loader= (or --train FILE:parts)",
     "schedule": "schedule= (or --train FILE:parts)",
     "train_step": "train_step= (or --train FILE:parts)",
+    "evaluate": "evaluate= (or --train FILE:parts)",
     "generate": "generate= (or --generate FILE:generate)",
     "save": "save= (or --train FILE:parts)",
     "load": "load= (or --train FILE:parts)",

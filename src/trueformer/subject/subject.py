@@ -6,6 +6,7 @@ of rounding. Shapes: B rows, T tokens, V vocabulary.
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,15 @@ from torch import Tensor, nn
 
 from trueformer.subject.attentions import Attention, attentions
 from trueformer.subject.errors import NotApplicable
-from trueformer.subject.interface import Interface, Output, device_of, learn, longest_of, vocabulary_of
+from trueformer.subject.interface import (
+    TARGETS,
+    Interface,
+    Output,
+    device_of,
+    learn,
+    longest_of,
+    vocabulary_of,
+)
 from trueformer.subject.kept import random_numbers_kept
 from trueformer.subject.trace import Trace, watch
 
@@ -29,7 +38,8 @@ class Claims:
 
     `scale` multiplies q·k; `rope_base` and `window` as trained; `causal=False` for an encoder; `scaled_logits` where
     they carry a factor at initialisation; `positions=False` for a model that is meant to have none; `pad_id`,
-    `bos_id` and `eos_id` as the tokenizer has them; `ignore_index` of the loss.
+    `bos_id` and `eos_id` as the tokenizer has them; `ignore_index` of the loss; `warmup_steps` and `total_steps` of
+    the schedule, in optimizer steps.
     """
 
     causal: bool = True
@@ -42,6 +52,8 @@ class Claims:
     bos_id: int | None = None
     eos_id: int | None = None
     ignore_index: int = IGNORED
+    warmup_steps: int | None = None
+    total_steps: int | None = None
 
 
 @dataclass(kw_only=True)
@@ -51,7 +63,8 @@ class Subject:
     `loss` takes (logits, targets) or (model, batch); `loader` and `val_loader` give batches; `schedule` is a
     scheduler of torch's or a function from the step to the rate; `generate` takes (model, ids, max_new_tokens) and
     what else it knows of temperature, top_k, top_p, min_p and seed; `save` and `load` take a path and what else they
-    name; `train_step` makes one update of some batches.
+    name; `train_step` takes (model, batches, optimizer) and makes one update of these batches; `evaluate` takes
+    (model, loader) and gives the loss.
     """
 
     model: nn.Module
@@ -68,7 +81,9 @@ class Subject:
     load: Callable[..., Any] | None = None
     tokenizer: Any = None
     train_step: Callable[..., Any] | None = None
+    evaluate: Callable[..., Any] | None = None
     build: Callable[[], nn.Module] | None = None
+    made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Reads from the model what was not said.
@@ -85,8 +100,16 @@ class Subject:
             )
 
     def has(self, part: str) -> bool:
-        """Whether the owner gave this part."""
+        """Whether the owner gave this part; a model that takes targets has a loss of its own."""
+        if part == "loss" and set(TARGETS) & set(inspect.signature(self.model.forward).parameters):
+            return True
         return part == "logits" or getattr(self, part) is not None
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once for all laws that ask for it by this name."""
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
 
     @property
     def length(self) -> int:
