@@ -27,6 +27,7 @@ from trueformer.subject.interface import (
 )
 from trueformer.subject.kept import random_numbers_kept
 from trueformer.subject.trace import Trace, watch
+from trueformer.subject.twins import twins
 
 PROBE = 24  # tokens; long enough for windows, groups and wavelengths to differ
 IGNORED = -100
@@ -147,7 +148,7 @@ class Subject:
 
     def copied_with(self, *parts: Any) -> tuple[Any, ...]:
         """The model and these parts, copied together, so that a copied optimizer holds the copy's parameters."""
-        return copy.deepcopy((self.model, *parts))
+        return twins(self.model, *parts)
 
     @functools.cached_property
     def exact(self) -> nn.Module:
