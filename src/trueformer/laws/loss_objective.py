@@ -246,3 +246,30 @@ def _line(values: Tensor, against: Tensor, shift: int, terms: int, rows: int) ->
     return Fit(
         shift=shift, slope=slope, offset=offset, residual=residual, terms=terms, rows=rows, values=told
     )
+
+
+def gradient_at(judge: Objective, whole: Any, chosen: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of a batch, its gradient at the logits, and the logits.
+
+    Raises:
+        NotApplicable: the logits that were seen are not what the loss is computed from.
+    """
+    loss, logits = judge.score(whole, chosen)
+    (gradient,) = torch.autograd.grad(loss, logits, allow_unused=True)
+    if gradient is None:
+        raise NotApplicable("the loss is not computed from the logits that the model returns")
+    return loss.detach(), gradient, logits.detach()
+
+
+def matching(subject: Subject) -> Fit:
+    """How the loss relates to the cross-entropy.
+
+    Raises:
+        NotApplicable: it does not.
+    """
+    how = fit(subject)
+    if not how.matches:
+        raise NotApplicable(
+            "the loss is no cross-entropy of the logits that were seen: see loss/cross_entropy"
+        )
+    return how
