@@ -10,6 +10,7 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import trueformer
 
@@ -512,3 +513,87 @@ def test_rotary_scores_depend_on_distance_alone(subject, model):
     assert scores[:, 0].std() > 0.1
     assert torch.allclose(turn(q).norm(dim=-1), q.norm().expand(64), rtol=1e-5)
     assert torch.angle(table[1, 1]).item() == pytest.approx(10000 ** (-2 / 12), rel=1e-6)
+
+
+def gpt2_of_transformers(model):
+    """The same weights in the other library's model; its matrices lie the other way round."""
+    config = GPT2Config(
+        vocab_size=101, n_positions=64, n_embd=48, n_layer=3, n_head=4, activation_function="gelu"
+    )
+    theirs = GPT2LMHeadModel(config)
+    turned = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
+    state = {
+        f"transformer.{name}": weight.T if name.endswith(turned) else weight
+        for name, weight in model.state_dict().items()
+        if "visible" not in name and "lm_head" not in name
+    }
+    theirs.load_state_dict(state | {"lm_head.weight": model.wte.weight})
+    return theirs.eval()
+
+
+def llama_of_transformers(model):
+    """The same weights in the other library's model, which pairs channel r with r + 6, not 2r with 2r + 1."""
+    names = {
+        "tok_embeddings": "model.embed_tokens", "layers": "model.layers", "norm": "model.norm", "output": "lm_head",
+        "attention": "self_attn", "feed_forward": "mlp", "attention_norm": "input_layernorm",
+        "ffn_norm": "post_attention_layernorm", "wq": "q_proj", "wk": "k_proj", "wv": "v_proj", "wo": "o_proj",
+        "w1": "gate_proj", "w2": "down_proj", "w3": "up_proj",
+    }  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=260,
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        rms_norm_eps=1e-5,
+    )
+    state = {}
+    for name, weight in model.state_dict().items():
+        if ".wq." in name or ".wk." in name:
+            weight = weight.view(-1, 6, 2, 48).transpose(1, 2).reshape(-1, 48)
+        state[".".join(names.get(part, part) for part in name.split("."))] = weight
+    theirs = LlamaForCausalLM(config)
+    theirs.load_state_dict(state)
+    return theirs.eval()
+
+
+@torch.no_grad()
+def test_another_library_gives_the_same_logits(subject, trained):
+    """Scales, norms, activations, angles, groups: whatever two authors could understand differently."""
+    model, parts = trained
+    ids = random_ids(parts, length=parts["max_len"])
+    theirs = gpt2_of_transformers(model) if hasattr(model, "wpe") else llama_of_transformers(model)
+    wanted = theirs(ids).logits
+    # Weights made large, as after long training, so that scores are far from equal.
+    assert torch.allclose(all_logits(model, ids), wanted, atol=1e-4)
+    for p in model.parameters():
+        if p.dim() == 2:
+            p.mul_(4)
+    theirs = gpt2_of_transformers(model) if hasattr(model, "wpe") else llama_of_transformers(model)
+    wanted = theirs(ids).logits
+    assert (all_logits(model, ids) - wanted).abs().max() < 1e-4 * wanted.abs().max()
+
+
+@torch.no_grad()
+def test_norms_are_finite_and_exact_on_numbers_of_any_size(subject):
+    norm = subject.RMSNorm(48, 1e-5) if hasattr(subject, "RMSNorm") else subject.LayerNorm(48)
+    x = torch.randn(3, 48, generator=torch.Generator().manual_seed(0))
+    assert norm(torch.zeros(3, 48)).isfinite().all()
+    assert torch.allclose(norm(1e3 * x), norm(1e4 * x), atol=1e-5)
+    assert norm(x).square().mean(-1).allclose(torch.ones(3), atol=1e-3)
+    assert norm(1e15 * x).isfinite().all()
+    half = norm.bfloat16()
+    assert half(1e3 * x.bfloat16()).square().float().mean(-1).allclose(torch.ones(3), atol=0.02)
+    x = torch.zeros(3, 48, requires_grad=True)
+    with torch.enable_grad():
+        norm.float()(x).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_every_parameter_gets_a_gradient(subject, model, parts):
+    batch = batches(parts, 1)[0]
+    step(subject, parts, model, [batch])
+    model.zero_grad()
+    parts["loss"](model, batch).backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())

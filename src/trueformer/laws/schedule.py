@@ -102,7 +102,7 @@ def _shaped(subject: Subject) -> Rates:
     "schedule/warmup_ends_where_it_says",
     statement="The peak comes at the end of the declared warmup.",
     source=GOYAL,
-    looks="Compares the first step at the highest rate with claims.warmup_steps.",
+    looks="Compares the first step at the highest rate with warmup_steps=.",
     tolerance="One step either way: conventions differ in whether step 0 moves.",
     symptoms="A slow beginning, or no warmup at all.",
     causes="Warmup counted in micro-batches, epochs or tokens; a factor of accumulation too many.",
@@ -110,9 +110,9 @@ def _shaped(subject: Subject) -> Rates:
 )
 def warmup_ends_where_it_says(subject: Subject) -> Evidence:
     """A warmup of 100 steps peaks at step 99 or 100. Stepped once a micro-batch of 4, it peaks at step 25."""
-    declared = subject.claims.warmup_steps
+    declared = subject.warmup_steps
     if declared is None:
-        raise NotApplicable("no warmup is declared: claims.warmup_steps")
+        raise NotApplicable("no warmup is declared: warmup_steps=")
     found = _shaped(subject)
     off = abs(found.peak - declared) - (found.peak == declared - 1)
     off = 0 if declared <= 1 and found.peak <= 1 else off
@@ -135,9 +135,9 @@ def warmup_ends_where_it_says(subject: Subject) -> Evidence:
 def warmup_is_short(subject: Subject) -> Evidence:
     """100,000 steps of warmup in a run of 5,000 end at a twentieth of the rate that was meant."""
     found = _shaped(subject)
-    declared = subject.claims.warmup_steps or 0
+    declared = subject.warmup_steps or 0
     if found.total is None:
-        raise NotApplicable("nobody says how long the run is: claims.total_steps")
+        raise NotApplicable("nobody says how long the run is: max_steps=")
     flat = found.values[0] >= 0.999 * max(found.values)
     share = 0.0 if flat else max(found.peak + 1, declared) / found.total
     return Evidence(
@@ -161,7 +161,7 @@ def no_rise_after_peak(subject: Subject) -> Evidence:
     """A cosine with T_max = 100 is at 0 at step 100 and back at its peak at step 200."""
     found = _shaped(subject)
     if found.total is None:
-        raise NotApplicable("nobody says how long the run is: claims.total_steps")
+        raise NotApplicable("nobody says how long the run is: max_steps=")
     lowest, rise, at = max(found.values), 0.0, found.peak
     for i, value in enumerate(found.values[found.peak :], start=found.peak):
         lowest = min(lowest, value)

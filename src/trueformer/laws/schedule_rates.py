@@ -43,7 +43,7 @@ class Rates:
 
 def total_steps(subject: Subject) -> int | None:
     """How long the run is meant to be, declared or by the scheduler's own words."""
-    told = subject.claims.total_steps
+    told = subject.max_steps
     for name in TOTALS:
         found = getattr(subject.schedule, name, None)
         if told is None and isinstance(found, int) and found > 0:
