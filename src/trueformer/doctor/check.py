@@ -28,13 +28,8 @@ def check(
     """Tests a model against the laws; needs nothing to compare with, and changes nothing of it.
 
     `parts` are `loss`, `optimizer`, `loader`, `val_loader`, `schedule`, `generate`, `save`, `load`, `tokenizer`,
-<<<<<<< HEAD
-    `train_step`, `evaluate` and `build`: see `Subject`. `claims` declares what is meant to be unusual; `only` takes
-    ids of laws or components; `limit` is in seconds a law.
-=======
     `train_step`, `evaluate`, `build` and more: see `Subject`. `claims` declares what is meant to be unusual;
     `only` takes ids of laws or components; `limit` is in seconds a law.
->>>>>>> main
 
         >>> report = trueformer.check(model, vocab_size=50257, loss=F.cross_entropy)
         >>> report.raise_if_broken()
@@ -50,16 +45,9 @@ def check(
     )
 
 
-<<<<<<< HEAD
-PARTS = (
-    "loss", "optimizer", "loader", "val_loader", "schedule", "generate", "save", "load", "tokenizer", "train_step",
-    "evaluate", "build",
-)  # fmt: skip
-=======
 PARTS = tuple(
     entry.name for entry in fields(Subject) if entry.name not in ("model", "vocab_size", "max_len", "claims")
 )
->>>>>>> main
 
 
 def _check_names(parts: dict[str, Any]) -> None:

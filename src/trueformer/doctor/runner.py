@@ -18,16 +18,6 @@ from trueformer.subject.subject import Subject
 
 OURS = str(Path(trueformer.__file__).parent)
 SUPPLY = {
-<<<<<<< HEAD
-    "loss": "loss= (or --train FILE:parts)",
-    "optimizer": "optimizer= (or --train FILE:parts)",
-    "loader": "loader= (or --train FILE:parts)",
-    "val_loader": "val_loader= (or --train FILE:parts)",
-    "schedule": "schedule= (or --train FILE:parts)",
-    "train_step": "train_step= (or --train FILE:parts)",
-    "evaluate": "evaluate= (or --train FILE:parts)",
-=======
->>>>>>> main
     "generate": "generate= (or --generate FILE:generate)",
     "build": "build= (a callable that makes the model anew)",
 }

@@ -91,7 +91,6 @@ class Subject:
     peak_lr: int | float | None = None
     warmup_steps: int | None = None
     max_steps: int | None = None
-    made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Reads from the model what was not said.
@@ -117,9 +116,13 @@ class Subject:
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """What `make` gives, made once for all laws that ask for it by this name."""
-        if name not in self.made:
-            self.made[name] = make()
-        return self.made[name]
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    @functools.cached_property
+    def _made(self) -> dict[str, Any]:
+        return {}
 
     @functools.cached_property
     def config(self) -> Any:
