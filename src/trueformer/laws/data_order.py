@@ -176,6 +176,31 @@ def _of_rows(loader: Any) -> tuple[int, int, int]:
 
 
 @law(
+    "data/no_repeats",
+    statement="Rows of an epoch differ.",
+    source="Lee et al. 2022, arXiv:2107.06499",
+    looks="Counts rows of the first batches that came before; rows with few different tokens are left out.",
+    tolerance="20 %. A loader that repeats whole batches, as for a trial, is not judged.",
+    symptoms="The training loss falls fast and the validation loss rises: a part of the data is learned by heart.",
+    causes="A list multiplied, an index that wraps around, one shard read by every worker.",
+    needs=("loader",),
+)
+def no_repeats(subject: Subject) -> Evidence:
+    """Ten documents sixteen times are not 160 documents: each is seen 16 times an epoch, and 150 are never seen."""
+    found = batches(subject)
+    if len({batch.inputs.cpu().numpy().tobytes() for batch in found}) < max(2, 0.9 * len(found)):
+        raise NotApplicable("whole batches are repeated, or there is only one")
+    read = [row for batch in found for row in batch.inputs.cpu() if len(row.unique()) >= VARIED]
+    if len(read) < 8:
+        raise NotApplicable("too few rows of different tokens to judge")
+    share = 1 - len({row.numpy().tobytes() for row in read}) / len(read)
+    return Evidence(
+        measured=share, bound=0.2, unit="of the rows", where=f"{len(read)} rows",
+        saw=f"{share:.0%} of the rows have come before" if share > 0.2 else "",
+    )  # fmt: skip
+
+
+@law(
     "data/ranks_apart",
     statement="The processes of a distributed run read different examples.",
     source="PyTorch, torch.utils.data.distributed.DistributedSampler",

@@ -1,4 +1,4 @@
-"""The training loop: its gradients (`loop_gradients.py`), its modes (`loop_modes.py`), its progress (`loop_progress.py`)."""
+"""The training loop: gradients (`loop_gradients.py`), modes (`loop_modes.py`) and progress (`loop_progress.py`)."""
 
 from trueformer.laws import loop_gradients as loop_gradients
 from trueformer.laws import loop_modes as loop_modes

@@ -1,6 +1,8 @@
 """Laws of the gradients an optimizer gets: fresh each step, a mean when accumulated, clipped in time and as one."""
 
-from trueformer.laws.data_batches import joined, replaced, understood
+import inspect
+
+from trueformer.laws.data_batches import batches, joined, replaced, understood
 from trueformer.laws.law import Evidence, law
 from trueformer.laws.loop_rehearsal import SMALL, Gradients, Rehearsal, apart, held_gradients, practice
 from trueformer.laws.loss_objective import EXACT, fit, objective, scored_ids
@@ -10,6 +12,7 @@ from trueformer.subject.subject import Subject
 
 NEAR = 1e-3  # of the norm: float32 in another order leaves 1e-5
 LARGE = 2.0**14
+LIMITS = ("max_norm", "grad_clip", "max_grad_norm", "clip_norm", "gradient_clip", "clip")
 
 
 def _steady(subject: Subject) -> None:
@@ -91,6 +94,9 @@ def accumulates_by_tokens(subject: Subject) -> Evidence:
     _steady(subject)
     if fit(subject).matches and abs(fit(subject).offset) > EXACT:
         raise NotApplicable("the loss holds terms that are not a mean over tokens")
+    shape = batches(subject)[0].inputs.shape
+    if len({int(b.counted.sum()) for b in batches(subject) if b.inputs.shape == shape}) == 1:
+        raise NotApplicable("all batches have the same number of targets")
     marked, ignored = working_mark(subject, objective(subject), fit(subject))
     mark = int(scored_ids(marked)[ignored][0])
     full, thin = practice(subject, 2)
@@ -128,7 +134,7 @@ def _loud(subject: Subject) -> Rehearsal:
     needs=("train_step", "optimizer", "loader"),
 )
 def clips_before_step(subject: Subject) -> Evidence:
-    """Norm 50, limit 1: the step should get a fiftieth. Clipped afterwards, it is a gradient that nobody uses any more."""
+    """Norm 50, limit 1: the step should get a fiftieth. Clipped afterwards, it is a gradient that nobody uses."""
     rehearsal = _loud(subject)
     at_step = sum(float(kept.double().norm()) ** 2 for _, kept in rehearsal.live[0]) ** 0.5
     after = sum(float(live.detach().double().norm()) ** 2 for live, _ in rehearsal.live[0]) ** 0.5
@@ -165,4 +171,51 @@ def clips_globally(subject: Subject) -> Evidence:
     return Evidence(
         measured=off, bound=1e-3, unit="1 - cosine", where=where,
         saw="clipping turns the gradient: parts of it are cut more than others" if not off <= 1e-3 else "",
+    )  # fmt: skip
+
+
+@law(
+    "loop/clips_only_down",
+    statement="Clipping leaves gradients that are small enough as they are.",
+    source="Pascanu et al. 2013, arXiv:1211.5063, algorithm 1: if the norm is above the threshold",
+    looks="Makes tiny gradients four times as large and sees whether what the optimizer gets is, too.",
+    tolerance="1 %.",
+    symptoms="The loss never settles: the last steps are as long as the first.",
+    causes="Gradients multiplied by limit / norm with no upper bound of 1.",
+    needs=("train_step", "optimizer", "loader"),
+)
+def clips_only_down(subject: Subject) -> Evidence:
+    """Limit 1: a norm of 4 is divided by 4; a norm of 0.01 stays. Without `clamp(max=1)` it is multiplied by 100."""
+    _steady(subject)
+    whole = practice(subject, 1)
+    small, smaller = held_gradients(subject, whole), held_gradients(subject, whole, scale=SMALL / 4)
+    ratio = _norm(small) / max(_norm(smaller), 1e-30)
+    off = abs(ratio / 4 - 1)
+    return Evidence(
+        measured=off, bound=0.01, where="gradients too small to clip",
+        saw=f"gradients four times as large arrive {ratio:.3g} times as large" if off > 0.01 else "",
+    )  # fmt: skip
+
+
+@law(
+    "loop/clips_to_its_limit",
+    statement="The norm that the optimizer gets is at most the one that the training step says.",
+    source="PyTorch, torch.nn.utils.clip_grad_norm_",
+    looks="Reads the default of max_norm, grad_clip or the like, and makes gradients 16,384 times as large.",
+    tolerance="1 %.",
+    symptoms="Spikes go through, although clipping is switched on.",
+    causes="Clipped copies of the gradients, another model's, or nothing.",
+    needs=("train_step", "optimizer", "loader"),
+)
+def clips_to_its_limit(subject: Subject) -> Evidence:
+    """`grad.mul(factor)` gives a clipped copy; `grad.mul_(factor)` clips."""
+    parameters = inspect.signature(subject.train_step).parameters  # type: ignore[arg-type]
+    limits = {n: parameters[n].default for n in LIMITS if n in parameters}
+    limit = next((float(v) for v in limits.values() if isinstance(v, int | float) and v > 0), None)
+    if limit is None:
+        raise NotApplicable(f"train_step has no default for any of {', '.join(LIMITS)}")
+    norm = _norm(_loud(subject).gradients[0])
+    return Evidence(
+        measured=norm, bound=1.01 * limit, where="gradients at the step",
+        saw=f"a norm of {norm:.3g} reaches the optimizer, the limit is {limit:g}" if norm > 1.01 * limit else "",
     )  # fmt: skip

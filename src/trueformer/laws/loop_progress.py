@@ -96,11 +96,11 @@ def counts_updates(subject: Subject) -> Evidence:
     looks="Makes three updates of a copy and counts what had a gradient and is bit for bit as before.",
     tolerance="None.",
     symptoms="Some layers stay as they were at the beginning.",
-    causes="Left out of the optimizer; replaced after it was built; updates lost to rounding; frozen by a group's lr of 0.",
+    causes="Left out of the optimizer; replaced after it was built; updates lost to rounding; a group's lr of 0.",
     needs=("train_step", "optimizer", "loader"),
 )
 def moves_everything(subject: Subject) -> Evidence:
-    """Adam's first step moves every weight with a gradient by about the rate: 0.001 is seen in any float32 weight of 1."""
+    """Adam's first step moves every weight that has a gradient by about the rate: 0.001 shows in any weight of 1."""
     rehearsal = Rehearsal(subject)
     before = _weights(rehearsal)
     for step, whole in enumerate(practice(subject, UPDATES)):

@@ -30,7 +30,7 @@ def _drawn(found: Rates) -> Figure:
     "schedule/finite",
     statement="The rate is finite and not negative at every step.",
     source="a negative rate climbs",
-    looks="Reads the rate of each step of the run, or of the first 1000.",
+    looks="Reads the rate of each step of the run, or of the first 20,000.",
     tolerance="None.",
     symptoms="The loss rises at the end of a run, or at a division by zero at its beginning.",
     causes="A line that goes on below zero; `step ** -0.5` at step 0; no clamp at the end.",
@@ -68,10 +68,10 @@ def starts(subject: Subject) -> Evidence:
 
 @law(
     "schedule/warmup_rises",
-    statement="Before its peak the rate never falls.",
+    statement="Before its peak the rate never falls, and rises evenly.",
     source=GOYAL,
-    looks="Takes the largest fall before the first step at the highest rate, as a share of it.",
-    tolerance="1 %.",
+    looks="Takes the largest fall before the first step at the highest rate; in a warmup of 10 steps, jumps too.",
+    tolerance="A fall of 1 % of the peak, a jump of half of it.",
     symptoms="A jolt in the loss before the peak.",
     causes="Warmup and decay multiplied rather than one after the other; a wrong condition where they meet.",
     needs=("schedule",),
@@ -82,10 +82,13 @@ def warmup_rises(subject: Subject) -> Evidence:
     rising = found.values[: found.peak + 1]
     falls = [(rising[i] - rising[i + 1], i) for i in range(len(rising) - 1)]
     fall, at = max(falls, default=(0.0, 0))
-    share = max(0.0, fall) / max(found.values)
+    share, bound = max(0.0, fall) / max(found.values), 0.01
+    jump, to = max(((rising[i + 1] - rising[i], i) for i in range(len(rising) - 1)), default=(0.0, 0))
+    if share <= bound and len(rising) >= 10:
+        share, bound, at = jump / max(found.values), 0.5, to
     return Evidence(
-        measured=share, bound=0.01, unit="of the peak", where=f"step {at + 1}", figure=_drawn(found),
-        saw=f"the rate falls from {rising[at]:.3g} to {rising[at + 1]:.3g} before its peak" if share > 0.01 else "",
+        measured=share, bound=bound, unit="of the peak", where=f"step {at + 1}", figure=_drawn(found),
+        saw=f"the rate goes from {rising[at]:.3g} to {rising[at + 1]:.3g} in one step" if share > bound else "",
     )  # fmt: skip
 
 
@@ -136,13 +139,13 @@ def warmup_is_short(subject: Subject) -> Evidence:
     """100,000 steps of warmup in a run of 5,000 end at a twentieth of the rate that was meant."""
     found = _shaped(subject)
     declared = subject.warmup_steps or 0
-    if found.total is None:
+    if found.length is None:
         raise NotApplicable("nobody says how long the run is: max_steps=")
     flat = found.values[0] >= 0.999 * max(found.values)
-    share = 0.0 if flat else max(found.peak + 1, declared) / found.total
+    share = 0.0 if flat else max(found.peak + 1, declared) / found.length
     return Evidence(
         measured=share, bound=0.5, unit="of the run", where=f"step {found.peak}", figure=_drawn(found),
-        saw=f"the rate still rises at step {found.peak} of {found.total}" if share > 0.5 else "",
+        saw=f"the rate still rises at step {found.peak} of {found.length}" if share > 0.5 else "",
     )  # fmt: skip
 
 
@@ -202,8 +205,8 @@ def no_jump(subject: Subject) -> Evidence:
     "schedule/peak_is_the_rate",
     statement="A scheduler's peak is the rate that the optimizer was built with.",
     source="PyTorch, torch.optim.lr_scheduler.LambdaLR: the function gives a factor",
-    looks="Divides the highest rate by the optimizer's initial one.",
-    tolerance="At least 0.05. Bases of 0.5 and more, as in Noam's schedule, are not judged.",
+    looks="Divides the highest rate by the declared one (peak_lr=), or by the optimizer's initial one.",
+    tolerance="5 % of a declared peak; else at least 0.05. Bases of 0.5 and more, as in Noam's schedule, are let be.",
     symptoms="Hardly any learning.",
     causes="The function gives a rate where a factor is asked for: the rate is squared.",
     needs=("schedule",),
@@ -211,6 +214,8 @@ def no_jump(subject: Subject) -> Evidence:
 def peak_is_the_rate(subject: Subject) -> Evidence:
     """LambdaLR multiplies: with lr = 0.001 and a function that peaks at 0.001, the optimizer gets 0.000001."""
     found = rates(subject)
+    if subject.peak_lr:
+        return _as_declared(found, float(subject.peak_lr))
     if not found.of_scheduler or not found.base:
         raise NotApplicable("only a scheduler that multiplies a base rate can be compared with it")
     if found.base >= 0.5 or found.peak == len(found.values) - 1:
@@ -219,6 +224,17 @@ def peak_is_the_rate(subject: Subject) -> Evidence:
     return Evidence(
         measured=share, bound=0.05, at_least=True, unit="of the initial rate", where=f"step {found.peak}",
         saw=f"the highest rate is {max(found.values):.3g}, the optimizer's is {found.base:.3g}" if share < 0.05 else "",
+    )  # fmt: skip
+
+
+def _as_declared(found: Rates, declared: float) -> Evidence:
+    """A function may give the rate or its factor."""
+    top = max(found.values)
+    wanted = [declared] if found.of_scheduler else [declared, 1.0]
+    off = min(abs(top / peak - 1) for peak in wanted)
+    return Evidence(
+        measured=off, bound=0.05, unit="of the declared peak", where=f"step {found.peak}", figure=_drawn(found),
+        saw=f"the highest rate is {top:.3g}, {declared:.3g} is declared" if off > 0.05 else "",
     )  # fmt: skip
 
 

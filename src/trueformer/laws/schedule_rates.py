@@ -16,8 +16,8 @@ from trueformer.subject.interface import call_by_name
 from trueformer.subject.subject import Subject
 from trueformer.subject.twins import complete
 
-UNTOLD = 1000  # steps, where nobody says how many there will be
-MOST = 20_000
+UNTOLD = 20_000  # steps, where nobody says how many there will be
+MOST = 100_000
 TOTALS = ("total_steps", "T_max", "total_iters", "num_training_steps", "max_steps")
 RESTARTING = ("StepLR", "MultiStepLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ReduceLROnPlateau")
 ONES_OWN = ("OneCycleLR", "CyclicLR")  # they bring their own peak
@@ -39,6 +39,17 @@ class Rates:
         """The first step at the highest rate, within a thousandth."""
         top = max(self.values)
         return next(i for i, value in enumerate(self.values) if value >= 0.999 * top)
+
+    @property
+    def length(self) -> int | None:
+        """The steps of the run, as told; or up to where the rate has come down and stays."""
+        if self.total is not None:
+            return self.total
+        last = next(
+            (i for i in range(len(self.values) - 1, 0, -1) if self.values[i] != self.values[i - 1]), 0
+        )
+        decayed = self.values[-1] < 0.9 * max(self.values)
+        return last + 1 if decayed and last < 0.9 * len(self.values) else None
 
 
 def total_steps(subject: Subject) -> int | None:
