@@ -60,7 +60,7 @@ def understood(whole: Any) -> Batch:
         raise NotApplicable(f"a batch is {described(whole)}: no tensor in it")
     if inputs is None:
         inputs = tensors[0]
-        rest = [t for t in tensors[1:] if t.shape == inputs.shape]
+        rest = [t for t in tensors[1:] if t.numel() == inputs.numel()]
         targets = rest[0] if targets is None and rest and not isinstance(whole, Mapping) else targets
     return Batch(whole=whole, inputs=inputs, targets=targets, mask=mask)
 
@@ -184,8 +184,11 @@ def batches(subject: Subject, part: str = "loader") -> list[Batch]:
     """
     found = [understood(whole) for whole in first_batches(subject, part)]
     usable = [b for b in found if b.inputs.ndim == 2 and not b.inputs.is_floating_point()]
+    usable = [b for b in usable if b.targets is None or b.targets.shape == b.inputs.shape]
     if not usable:
-        raise NotApplicable(f"a batch is {described(found[0].whole)}: no rows of ids (B, T)")
+        raise NotApplicable(
+            f"a batch is {described(found[0].whole)}: no rows of ids (B, T), or targets unlike them"
+        )
     return usable
 
 

@@ -50,7 +50,8 @@ def settings(group: dict[str, Any]) -> dict[str, float]:
         "weight_decay": next((group[n] for n in ("weight_decay", "decay", "wd") if n in group), 0.0),
         "beta1": beta1, "beta2": beta2, "eps": group.get("eps"), "momentum": group.get("momentum"),
     }  # fmt: skip
-    return {name: float(value) for name, value in found.items() if value is not None}
+    plain = (int, float, Tensor)  # Adafactor has a pair for its epsilon
+    return {name: float(value) for name, value in found.items() if isinstance(value, plain)}
 
 
 class Bench:
@@ -62,7 +63,7 @@ class Bench:
         known = names_of(subject)
         self.originals = [p for group in owners.param_groups for p in group["params"]]
         self.names = [known.get(id(p), "a stranger") for p in self.originals]
-        memo: dict[int, Any] = {id(leaf): leaf for leaf in _state_tensors(owners)}
+        memo: dict[Any, Any] = {id(leaf): leaf for leaf in _state_tensors(owners)}
         views = share_parameters(self.originals, memo) if side is None else []
         for i, p in enumerate(self.originals if side is not None else []):
             memo[id(p)] = _cut(p, dtype, i, side or SIDE)

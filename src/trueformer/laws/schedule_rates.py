@@ -103,7 +103,7 @@ def _restarts(schedule: Any) -> bool:
 
 def copied_schedule(schedule: Any) -> Any:
     """A copy with an optimizer of its own, whose parameters are single numbers: only its rates matter."""
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     optimizer = getattr(schedule, "optimizer", None)
     for group in getattr(optimizer, "param_groups", []):
         memo |= {id(p): nn.Parameter(torch.zeros(1)) for p in group["params"]}

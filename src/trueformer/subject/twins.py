@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 def twins(model: nn.Module, *parts: Any) -> tuple[Any, ...]:
     """The model and these parts, copied together."""
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     views = share_parameters(model.parameters(), memo)
     copies = copy.deepcopy((model, *parts), memo)
     del views
@@ -23,7 +23,7 @@ def twins(model: nn.Module, *parts: Any) -> tuple[Any, ...]:
     return copies
 
 
-def share_parameters(parameters: Any, memo: dict[int, Any]) -> list[Tensor]:
+def share_parameters(parameters: Any, memo: dict[Any, Any]) -> list[Tensor]:
     """Enters copies of parameters whose storages a later deepcopy with this memo knows; keep what is returned till then."""
     views = []
     for parameter in parameters:
@@ -34,7 +34,7 @@ def share_parameters(parameters: Any, memo: dict[int, Any]) -> list[Tensor]:
     return views
 
 
-def complete(part: Any, twin: Any, memo: dict[int, Any]) -> None:
+def complete(part: Any, twin: Any, memo: dict[Any, Any]) -> None:
     """Gives the copy of an optimizer, or of several in a list, the attributes that torch's own copying leaves out."""
     if isinstance(part, list | tuple):
         for one, other in zip(part, twin, strict=True):
