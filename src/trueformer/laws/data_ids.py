@@ -223,7 +223,7 @@ def mask_trains(subject: Subject) -> Evidence:
 
 
 def _is_padding(batch: Batch, pad: int | None) -> torch.Tensor:
-    return batch.inputs == pad
+    return batch.inputs.eq(-1 if pad is None else pad)
 
 
 @law(

@@ -188,6 +188,11 @@ def averages_counted(subject: Subject) -> Evidence:
 
 
 def working_mark(subject: Subject, judge: Objective, how: Fit) -> tuple[Any, Tensor]:
+    """A batch of which parts do not count, by a mark that the loss ignores, and where.
+
+    Raises:
+        NotApplicable: it ignores none.
+    """
     marks = [subject.claims.ignore_index, -1]
     if subject.loader is not None:
         marks = [int(scored_ids(b.whole).min()) for b in batches(subject)] + marks

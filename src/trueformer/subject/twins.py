@@ -24,7 +24,7 @@ def twins(model: nn.Module, *parts: Any) -> tuple[Any, ...]:
 
 
 def share_parameters(parameters: Any, memo: dict[Any, Any]) -> list[Tensor]:
-    """Enters copies of parameters whose storages a later deepcopy with this memo knows; keep what is returned till then."""
+    """Enters copies whose storages a later deepcopy with this memo knows; keep what is returned till then."""
     views = []
     for parameter in parameters:
         if type(parameter) is nn.Parameter and not parameter.is_meta and id(parameter) not in memo:
