@@ -49,9 +49,10 @@ class _Evaluation:
         self.model = subject.copied().train()
         silence(self.model)
         self.passes: list[tuple[bool, bool]] = []
-        self.model.register_forward_pre_hook(
-            lambda module, _: self.passes.append((module.training, torch.is_grad_enabled()))
-        )
+        for module in self.model.modules():
+            module.register_forward_pre_hook(
+                lambda module, _: self.passes.append((module.training, torch.is_grad_enabled()))
+            )
 
     def __call__(self, wholes: list[Any]) -> float | None:
         """The loss that it gives for these batches, if it gives one."""
@@ -112,8 +113,8 @@ def evaluates_in_eval_mode(subject: Subject) -> Evidence:
     evaluation(_held_out(subject)[:2])
     wrong = sum(training for training, _ in evaluation.passes)
     return Evidence(
-        measured=float(wrong), bound=0.0, unit="passes", where="evaluate",
-        saw=f"{wrong} of {len(evaluation.passes)} passes ran in training mode" if wrong else "",
+        measured=float(wrong), bound=0.0, unit="modules", where="evaluate",
+        saw=f"{wrong} of {len(evaluation.passes)} modules ran in training mode" if wrong else "",
     )  # fmt: skip
 
 
@@ -161,8 +162,8 @@ def evaluates_without_gradients(subject: Subject) -> Evidence:
     evaluation(_held_out(subject)[:2])
     wrong = sum(enabled for _, enabled in evaluation.passes)
     return Evidence(
-        measured=float(wrong), bound=0.0, unit="passes", where="evaluate",
-        saw=f"{wrong} of {len(evaluation.passes)} passes keep a graph" if wrong else "",
+        measured=float(wrong), bound=0.0, unit="modules", where="evaluate",
+        saw=f"{wrong} of {len(evaluation.passes)} modules ran with gradients" if wrong else "",
     )  # fmt: skip
 
 

@@ -58,9 +58,10 @@ class Rehearsal:
         self._spy()
 
     def _spy(self) -> None:
-        self.model.register_forward_pre_hook(
-            lambda module, _: self.modes.append((module.training, torch.is_grad_enabled()))
-        )
+        for module in self.model.modules():  # of every one: some loops run the model in parts
+            module.register_forward_pre_hook(
+                lambda module, _: self.modes.append((module.training, torch.is_grad_enabled()))
+            )
         for parameter in self.model.parameters():
             if self.scale != 1 and parameter.requires_grad:
                 parameter.register_hook(lambda gradient: gradient * self.scale)
@@ -95,7 +96,7 @@ class Rehearsal:
         names = inspect.signature(function).parameters  # type: ignore[arg-type]
         if len(wholes) > 1 and not set(names) & set(MANY) and "batch" in names:
             raise NotApplicable("train_step takes one batch, so nothing is accumulated in it")
-        torch.manual_seed(0)
+        torch.manual_seed(step)
         try:
             with torch.enable_grad():
                 result = call_by_name(function, "model", "batches", "optimizer", **offered)
@@ -140,10 +141,9 @@ def refuse_closed(function: Any) -> None:
 def silence(model: nn.Module) -> None:
     """Turns dropout off without leaving training mode."""
     for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
+        drops = "drop" in type(module).__name__.lower()
         for name, value in vars(module).items():
-            if "drop" in name and isinstance(value, float):
+            if (drops or "drop" in name) and isinstance(value, float):
                 setattr(module, name, 0.0)
 
 

@@ -126,6 +126,7 @@ class Objective:
     def _score_model(self, whole: Any, chosen: Any) -> tuple[Any, Tensor]:
         seen: list[Tensor] = []
         made: list[Tensor] = []
+        ran: list[nn.Module] = []
 
         def notice(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
             ids = next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
@@ -136,6 +137,7 @@ class Objective:
             return made[-1]
 
         hooks = [self.model.register_forward_hook(notice, with_kwargs=True)]
+        hooks += [m.register_forward_pre_hook(lambda m, _: ran.append(m)) for m in self.model.modules()]
         if chosen is not None:
             if self.head is None:
                 raise NotApplicable(
@@ -149,8 +151,13 @@ class Objective:
         finally:
             for hook in hooks:
                 hook.remove()
-        if not seen:
+        self.in_parts = not seen
+        if not seen and not ran:
             raise NotApplicable("the loss did not call the model it was given: expected loss(model, batch)")
+        if (
+            not seen
+        ):  # a loss that runs parts of the model, as a fused one does: its logits are made once more
+            seen.append(self.subject.call(self.model, understood(whole).inputs).logits)
         return loss, (made or seen)[-1]
 
     def _call(self, whole: Any) -> Any:
@@ -178,6 +185,8 @@ class Objective:
         finally:
             for handle in handles:
                 handle.remove()
+        if self.in_parts:
+            return None
         at = (logits.data_ptr(), logits.shape)
         return next((name for name, out in outs if (out.data_ptr(), out.shape) == at), None)
 
@@ -255,6 +264,8 @@ def gradient_at(judge: Objective, whole: Any, chosen: Any) -> tuple[Tensor, Tens
         NotApplicable: the logits that were seen are not what the loss is computed from.
     """
     loss, logits = judge.score(whole, chosen)
+    if not logits.requires_grad:
+        raise NotApplicable("the loss runs parts of the model, so that its logits cannot be seen")
     (gradient,) = torch.autograd.grad(loss, logits, allow_unused=True)
     if gradient is None:
         raise NotApplicable("the loss is not computed from the logits that the model returns")
