@@ -179,3 +179,19 @@ def test_trained_weights_are_not_judged_as_new_ones():
 def test_without_a_loss_the_laws_say_what_to_supply():
     results = check(Small(), only=["loss"], vocab_size=V).results
     assert {r.verdict for r in results} == {Verdict.NOT_CHECKED}
+
+
+def loss_in_parts(model, batch):
+    hidden = torch.tanh(model.table(batch[0]))
+    return F.cross_entropy(model.head(hidden).flatten(0, 1), batch[1].flatten())
+
+
+def test_a_loss_that_runs_parts_of_the_model_is_judged_as_far_as_can_be_seen():
+    parts = {"loss": loss_in_parts, "loader": shifted()}
+    report = check(Small(), only=["loss"], vocab_size=V, max_len=T, **parts)
+    verdicts = {r.law.id: r.verdict for r in report.results}
+    assert not report.broken
+    assert verdicts["loss/cross_entropy"] is verdicts["loss/shift"] is Verdict.HOLDS
+    assert verdicts["loss/gradient"] is Verdict.NOT_APPLICABLE
+    wrong = judged("loss/positive", Small(), loss=lambda model, b: -loss_in_parts(model, b), loader=shifted())
+    assert wrong.verdict is Verdict.BROKEN
