@@ -13,8 +13,8 @@ from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
 
 UPDATES = 3
-FALL = 10  # updates on one batch
-WATCHED = 8  # updates over which memory is counted
+FALL = 6  # updates on one batch
+WATCHED = 5  # updates over which memory is counted
 
 
 def _refuse_idle(rehearsal: Rehearsal) -> None:
@@ -153,7 +153,7 @@ def leaves_frozen(subject: Subject) -> Evidence:
     "loop/loss_falls",
     statement="Updates on one batch lower the loss of that batch.",
     source="gradient descent",
-    looks="Makes ten updates of a copy on one small batch, without dropout, and takes the lowest loss.",
+    looks="Makes six updates of a copy on one small batch, without dropout, and takes the lowest loss.",
     tolerance="It must be below the first loss.",
     symptoms="The model gets worse, or stays at chance.",
     causes="A sign; targets of another batch; gradients detached; an optimizer for another model.",
@@ -187,7 +187,7 @@ def loss_falls(subject: Subject) -> Evidence:
     "loop/memory_is_flat",
     statement="Updates leave nothing behind: the number of tensors stays the same.",
     source="PyTorch FAQ: My model reports running out of memory",
-    looks="Counts the tensors that Python knows after four updates and after eight more.",
+    looks="Counts the tensors that Python knows after four updates and after five more.",
     tolerance="One in two updates. A clone of the weights that is replaced by the next one is constant, and legal.",
     symptoms="Memory grows until the run dies.",
     causes="Losses kept with their graphs, `total += loss`; a history of weights or gradients.",

@@ -36,7 +36,10 @@ Gradients = dict[str, Tensor]
 
 
 class Rehearsal:
-    """Copies to train on: `gradients` holds, for each step the optimizer took, what it was given."""
+    """Copies to train on: `gradients` holds, for each step the optimizer took, what it was given.
+
+    Where the optimizer is not held, it says no more than whether there was any.
+    """
 
     def __init__(
         self, subject: Subject, *, held: bool = False, scale: float = 1.0, quiet: bool = True
@@ -83,8 +86,11 @@ class Rehearsal:
 
     def _note(self) -> None:
         grads = {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None}
+        if not self.held:  # many steps of a large model: whether there is any gradient is enough
+            self.gradients.append({name: grad.detach().any() for name, grad in grads.items()})
+            return
         self.gradients.append({name: grad.detach().clone() for name, grad in grads.items()})
-        self.live.append([(grad, grad.detach().clone()) for grad in grads.values()])
+        self.live.append([(grad, self.gradients[-1][name]) for name, grad in grads.items()])
 
     def train(self, wholes: list[Any], step: int = 0) -> Any:
         """One call of the owner's training step on these batches.
