@@ -7,6 +7,7 @@ of rounding. Shapes: B rows, T tokens, V vocabulary.
 import copy
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from trueformer.subject.attentions import PRODUCTS, SOFTMAXES, Attention, attentions, factors
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.interface import (
+    TARGETS,
     Interface,
     Output,
     config_of,
@@ -28,6 +30,7 @@ from trueformer.subject.interface import (
 )
 from trueformer.subject.kept import random_numbers_kept
 from trueformer.subject.trace import Trace, watch
+from trueformer.subject.twins import twins
 
 PROBE = 24  # tokens; long enough for windows, groups and wavelengths to differ
 IGNORED = -100
@@ -106,8 +109,20 @@ class Subject:
             )
 
     def has(self, part: str) -> bool:
-        """Whether the owner gave this part."""
+        """Whether the owner gave this part; a model that takes targets has a loss of its own."""
+        if part == "loss" and set(TARGETS) & set(inspect.signature(self.model.forward).parameters):
+            return True
         return part == "logits" or getattr(self, part) is not None
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once for all laws that ask for it by this name."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    @functools.cached_property
+    def _made(self) -> dict[str, Any]:
+        return {}
 
     @functools.cached_property
     def config(self) -> Any:
@@ -150,7 +165,7 @@ class Subject:
 
     def copied_with(self, *parts: Any) -> tuple[Any, ...]:
         """The model and these parts, copied together, so that a copied optimizer holds the copy's parameters."""
-        return copy.deepcopy((self.model, *parts))
+        return twins(self.model, *parts)
 
     @functools.cached_property
     def exact(self) -> nn.Module:

@@ -1,0 +1,240 @@
+"""The laws of optimizers: silent on torch's, on handwritten and on our own, and each breaks where its fault is."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from trueformer.doctor.check import check
+from trueformer.laws.law import Verdict
+from trueformer.models.config import DecoderConfig
+from trueformer.models.decoder import DecoderLM
+from trueformer.optim.build import build_optimizer
+from trueformer.optim.config import OptimConfig
+
+V = 60
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.hidden = nn.Embedding(V, 24), nn.Linear(24, 24)
+        self.norm, self.head = nn.LayerNorm(24), nn.Linear(24, V, bias=False)
+
+    def forward(self, ids):
+        return self.head(self.norm(self.hidden(self.table(ids))))
+
+
+def judged(law, model, optimizer):
+    return check(model, only=[law], vocab_size=V, optimizer=optimizer).results[0]
+
+
+def grouped(model, kind=torch.optim.AdamW, **options):
+    """Two groups: decay for matrices, none for vectors."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    return kind(groups, lr=1e-3, **options)
+
+
+class AdamW(torch.optim.Optimizer):
+    """Written by hand, with a switch for each fault."""
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1, fault=""):
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        self.fault, self.calls, self.first_lr = fault, 0, lr
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self.calls += 1
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None or self.fault == "none is zero":
+                    self.move(p, group, torch.zeros_like(p) if p.grad is None else p.grad)
+
+    def move(self, p, group, grad):
+        state, (beta1, beta2), fault = self.state[p], group["betas"], self.fault
+        lr = self.first_lr if fault == "fixed rate" else group["lr"]
+        if not state:
+            state |= {"step": 0, "m": torch.zeros_like(p), "v": torch.zeros_like(p)}
+        if fault == "decay in moments":
+            grad = grad + group["weight_decay"] * p
+        elif fault == "swapped sign of the proposal (A9)":
+            p.add_(p, alpha=-lr * group["weight_decay"])
+        else:
+            p.mul_(1 - lr * group["weight_decay"])
+        state["step"] += 1
+        step = self.calls if fault == "count outside" else state["step"]
+        state["m"].mul_(beta1).add_(grad, alpha=1 - beta1)
+        state["v"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        m, v = state["m"], state["v"]
+        if fault != "uncorrected":
+            m, v = m / (1 - beta1**step), v / (1 - beta2**step)
+        if fault == "no root":
+            p.sub_(lr * m / (v + group["eps"]))
+        else:
+            p.sub_(lr * m / (v.sqrt() + (0 if fault == "no epsilon" else group["eps"])))
+
+
+def orthogonal(x):
+    transposed = x.shape[0] > x.shape[1]
+    x = x.mT if transposed else x
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.mT if transposed else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Written by hand; `plain` forgets to orthogonalise."""
+
+    def __init__(self, params, lr=0.02, plain=False):
+        super().__init__(params, {"lr": lr, "momentum": 0.95, "weight_decay": 0.0})
+        self.plain = plain
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                buffer.mul_(group["momentum"]).add_(p.grad)
+                p.sub_(group["lr"] * (buffer if self.plain or p.ndim != 2 else orthogonal(buffer)))
+
+
+def with_muon(model, swapped=False, **options):
+    hidden, rest = [model.hidden.weight], [p for p in model.parameters() if p is not model.hidden.weight]
+    matrices = [model.table.weight, model.head.weight] if swapped else hidden
+    ids = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in ids]
+    return [Muon(matrices, **options), torch.optim.AdamW(rest, lr=1e-3, weight_decay=0.0)]
+
+
+SOUND = {
+    "AdamW": grouped,
+    "AdamW, fused": lambda model: grouped(model, fused=True),
+    "AdamW, foreach": lambda model: grouped(model, foreach=True),
+    "Adam, coupled": lambda model: torch.optim.Adam(model.parameters(), lr=1e-3),
+    "Adam with decay": lambda model: grouped(model, torch.optim.Adam),
+    "SGD": lambda model: grouped(model, torch.optim.SGD, momentum=0.9, nesterov=True),
+    "Adafactor": lambda model: torch.optim.Adafactor(model.parameters(), lr=1e-2),
+    "RMSprop": lambda model: torch.optim.RMSprop(model.parameters(), lr=1e-3),
+    "NAdam": lambda model: torch.optim.NAdam(model.parameters(), lr=1e-3),
+    "by hand": lambda model: grouped(model, AdamW),
+    "A9: p.add_(p, alpha=-lr*wd)": lambda m: grouped(m, AdamW, fault="swapped sign of the proposal (A9)"),
+    "Muon by hand, with AdamW": with_muon,
+    "torch's Muon, with AdamW": lambda model: [
+        torch.optim.Muon([model.hidden.weight], lr=1e-3),
+        torch.optim.AdamW(
+            [p for p in model.parameters() if p is not model.hidden.weight], lr=1e-3, weight_decay=0.0
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_sound_optimizers_break_no_law(kind):
+    model = Small()
+    optimizer = SOUND[kind](model)
+    report = check(model, only=["optimizer"], vocab_size=V, optimizer=optimizer)
+    assert not report.broken, [(r.law.id, r.evidence or r.reason) for r in report.broken]
+
+
+@pytest.mark.parametrize("backend", ["fast", "plain"])
+@pytest.mark.parametrize("name", ["adamw", "muon", "adamuon"])
+def test_our_own_optimizers_break_no_law(name, backend):
+    model = DecoderLM(DecoderConfig(vocab_size=V, max_len=16, d_model=16, n_layers=1, n_heads=2))
+    report = check(
+        model, only=["optimizer"], optimizer=build_optimizer(model, OptimConfig(name=name), backend)
+    )
+    assert not report.broken, [(r.law.id, r.evidence or r.reason) for r in report.broken]
+    verdicts = {r.law.id: r.verdict for r in report.results}
+    assert verdicts["optimizer/resumes"] is verdicts["optimizer/every_parameter"] is Verdict.HOLDS
+    if name == "muon":
+        assert verdicts["optimizer/matrices"] is Verdict.HOLDS
+
+
+def stale(model):
+    optimizer = grouped(model)
+    model.head = nn.Linear(24, V, bias=False)
+    return optimizer
+
+
+def twice(model):
+    optimizer = grouped(model)
+    optimizer.param_groups[1]["params"].append(model.hidden.weight)
+    return optimizer
+
+
+def frozen(model):
+    optimizer = grouped(model)
+    model.table.weight.requires_grad_(False)
+    return optimizer
+
+
+def forgetful(model):
+    model.head.weight.data = model.head.weight.data.clone()
+    return torch.optim.AdamW([p for n, p in model.named_parameters() if "norm" not in n])
+
+
+FAULTS = {
+    "optimizer/holds_the_model": lambda model: grouped(copy.deepcopy(model)),
+    "optimizer/no_strangers": stale,
+    "optimizer/every_parameter": forgetful,
+    "optimizer/once": twice,
+    "optimizer/no_frozen": frozen,
+    "optimizer/matrices": lambda model: with_muon(model, swapped=True),
+    "optimizer/decays_matrices": lambda model: torch.optim.AdamW(model.parameters()),
+    "optimizer/settings": lambda model: torch.optim.AdamW(model.parameters(), betas=(0.999, 0.9)),
+    "optimizer/decay_apart": lambda model: grouped(model, AdamW, fault="decay in moments"),
+    "optimizer/step_is_its_rule": lambda model: grouped(model, AdamW, fault="no root"),
+    "optimizer/bias_correction": lambda model: grouped(model, AdamW, betas=(0.9, 0.95), fault="uncorrected"),
+    "optimizer/orthogonal": lambda model: with_muon(model, plain=True),
+    "optimizer/rate_is_obeyed": lambda model: grouped(model, AdamW, fault="fixed rate"),
+    "optimizer/finite": lambda model: grouped(model, AdamW, fault="no epsilon"),
+    "optimizer/no_gradient": lambda model: grouped(model, AdamW, fault="none is zero"),
+    "optimizer/resumes": lambda model: grouped(model, AdamW, fault="count outside"),
+}
+
+
+@pytest.mark.parametrize("law", FAULTS)
+def test_each_law_breaks_where_its_fault_is(law):
+    model = Small()
+    result = judged(law, model, FAULTS[law](model))
+    assert result.verdict is Verdict.BROKEN, result
+    assert result.evidence.saw
+
+
+def test_a8_updates_below_the_resolution_of_bf16_are_missed(planted):
+    module = planted("llama_like.py")
+    model = Small().bfloat16()
+    lost = judged("optimizer/survives_rounding", model, grouped(model))
+    assert lost.verdict is Verdict.BROKEN
+    assert "norm" in lost.evidence.where
+    kept = judged("optimizer/survives_rounding", model, module.HandAdamW(model.parameters(), lr=1e-3))
+    assert kept.verdict is Verdict.HOLDS
+    assert judged("optimizer/survives_rounding", Small(), None).verdict is Verdict.NOT_CHECKED
+
+
+def test_k8_names_the_rule_of_decay_first():
+    model = Small()
+    report = check(
+        model, only=["optimizer"], vocab_size=V, optimizer=grouped(model, AdamW, fault="decay in moments")
+    )
+    assert report.broken[0].law.id == "optimizer/decay_apart"
+
+
+def test_the_owners_optimizer_is_as_it_was():
+    model = Small()
+    optimizer = grouped(model)
+    model(torch.arange(9)[None]).sum().backward()
+    optimizer.step()
+    weights = [p.detach().clone() for p in model.parameters()]
+    state = copy.deepcopy(optimizer.state_dict())
+    check(model, only=["optimizer"], vocab_size=V, optimizer=optimizer)
+    assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
+    assert str(state) == str(optimizer.state_dict())
