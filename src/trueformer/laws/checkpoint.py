@@ -19,6 +19,7 @@ from trueformer.laws.checkpoint_files import (
     folder,
     head,
     load,
+    loads_into,
     perturb,
     save,
     tensors,
@@ -111,6 +112,8 @@ def leaves_alone(subject: Subject) -> Evidence:
 )
 def dtype(subject: Subject) -> Evidence:
     """numpy has no bfloat16: `.half().numpy()` has more digits and less range, and 1e-8 becomes 0."""
+    if not loads_into(subject):
+        raise NotApplicable("load makes a model of its own, in a dtype of its own")
     one, other = training(subject), training(subject)
     for each in (one, other):
         each.model = each.model.to(torch.bfloat16)

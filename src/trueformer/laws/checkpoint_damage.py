@@ -126,7 +126,7 @@ def shapes_refused(subject: Subject) -> Evidence:
 
 
 def _truncated(subject: Subject) -> tuple[bool, list[str]]:
-    """Whether a file cut to three fifths is refused, and which tensors of the model changed."""
+    """Whether a file cut to nine tenths is refused, and which tensors of the model changed."""
 
     def measure() -> tuple[bool, list[str]]:
         one, other = training(subject, perturbed=True), training(subject)
@@ -135,7 +135,7 @@ def _truncated(subject: Subject) -> tuple[bool, list[str]]:
             largest = files(path)[0]
             size = largest.stat().st_size
             with largest.open("r+b") as file:
-                file.truncate(size * 3 // 5)
+                file.truncate(size * 9 // 10)
             raised = _raises(subject, other, lies)
         return raised, different(other.model, subject.model)
 
@@ -146,7 +146,7 @@ def _truncated(subject: Subject) -> tuple[bool, list[str]]:
     "checkpoint/truncated-refused",
     statement="A checkpoint that was cut off is refused.",
     source="T9, T12 of the catalogue of defects",
-    looks="Cuts the largest file to three fifths, and loads.",
+    looks="Cuts the largest file to nine tenths, and loads.",
     tolerance="It must raise.",
     symptoms="After a full disk, training starts from zero, or from half of the weights.",
     causes="except Exception around loading; a format of one's own without lengths.",
@@ -155,14 +155,14 @@ def _truncated(subject: Subject) -> tuple[bool, list[str]]:
 def truncated_refused(subject: Subject) -> Evidence:
     """`except Exception: return 0` takes a damaged checkpoint for none, and trains anew over what could be mended."""
     raised, _ = _truncated(subject)
-    return none_of(int(not raised), saw="a file cut to three fifths was loaded without an error")
+    return none_of(int(not raised), saw="a file cut to nine tenths was loaded without an error")
 
 
 @law(
     "checkpoint/half-loaded",
     statement="A load that fails leaves the model as it was.",
     source="T9 of the catalogue of defects",
-    looks="Cuts the largest file to three fifths, loads, and compares the model's weights with before.",
+    looks="Cuts the largest file to nine tenths, loads, and compares the model's weights with before.",
     tolerance="0 tensors may have changed.",
     symptoms="A run goes on with weights of two models.",
     causes="Tensors are copied one by one while the file is being read.",
