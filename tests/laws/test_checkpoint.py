@@ -375,7 +375,9 @@ def save_removing(model, optimizer, path):
     save(model, optimizer, path)
 
 
-@pytest.mark.parametrize("saver", [save_in_place, save_bytes_in_place, save_removing], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "saver", [save_in_place, save_bytes_in_place, save_removing], ids=lambda f: f.__name__
+)
 def test_t8_saving_in_place(saver):
     assert verdict("atomic", save=saver) == "broken"
     assert verdict("failure-told", save=saver) == "holds"

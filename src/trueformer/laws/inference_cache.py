@@ -1,0 +1,192 @@
+"""Caches and padding, seen in the logits: what a model remembers is what it would compute. Part of `inference.py`.
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trueformer.laws.law import Evidence, law
+from trueformer.subject.errors import NotApplicable
+from trueformer.subject.subject import Subject
+
+TOLERANCE = "1e-5 of the largest logit: the order of sums differs, in float64, with tables in float32."
+
+
+def compared(subject: Subject, got_BTV: Tensor, wanted_BTV: Tensor, saw: str) -> Evidence:
+    """Evidence that logits are the same, with the position where they differ most."""
+    off_BT = (got_BTV - wanted_BTV).abs().amax(-1)
+    measured = float(off_BT.max() / wanted_BTV.abs().max())
+    row, t = divmod(int(off_BT.argmax()), off_BT.shape[1])
+    broken = not measured <= subject.noise
+    return Evidence(
+        measured=measured,
+        bound=subject.noise,
+        unit="of the largest logit",
+        where=f"row {row}, token {t}" if broken else "",
+        saw=saw if broken else "",
+    )
+
+
+def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int], **more: Any) -> Tensor:
+    """Logits (B, T, V), computed in pieces that each see the ones before through the cache.
+
+    Raises:
+        NotApplicable: the model keeps no `past_key_values`.
+    """
+    known = inspect.signature(subject.exact.forward).parameters
+    if not {"past_key_values", "use_cache"} <= set(known) or not subject.claims.causal:
+        raise NotApplicable("the model takes no past_key_values")
+    past, start, parts = None, 0, []
+    for length in pieces:
+        piece = ids_BT[:, start : start + length]
+        out = subject.call(subject.exact, piece, past_key_values=past, use_cache=True, **more)
+        past, start = getattr(out.whole, "past_key_values", None), start + length
+        if past is None:
+            raise NotApplicable("the model gives no past_key_values back")
+        parts.append(out.logits)
+    return torch.cat(parts, dim=1)
+
+
+@law(
+    "inference/cache-by-token",
+    statement="Logits computed token by token with the cache are those of one pass, at every position.",
+    source="N9 of the catalogue of defects",
+    looks="Feeds a text one token at a time with past_key_values, and compares with a pass over all of it.",
+    tolerance=TOLERANCE,
+    symptoms="Generation is worse than the loss promises, and the more so the longer the text.",
+    causes="Positions that begin at 0 for each token; one that advances after the first layer; keys not rotated.",
+    needs=("logits",),
+)
+def cache_by_token(subject: Subject) -> Evidence:
+    """Token 7 is fed alone. If it is embedded at position 0, or sees only itself, its logits are those of a first token."""
+    ids = subject.ids(2)
+    got = cached(subject, ids, [1] * subject.length)
+    return compared(subject, got, subject.logits(ids), "with the cache, a token's logits differ")
+
+
+@law(
+    "inference/cache-by-pieces",
+    statement="A prompt fed in pieces gives the logits of the whole.",
+    source="Chunked prefill: Agrawal et al. 2023, arXiv:2308.16369",
+    looks="Feeds a text in pieces of 3, and in two of unequal length, with past_key_values.",
+    tolerance=TOLERANCE,
+    symptoms="A long prompt, or the second turn of a chat, is misread.",
+    causes="A causal mask that is aligned to the first key; none at all when there is a cache.",
+    needs=("logits",),
+)
+def cache_by_pieces(subject: Subject) -> Evidence:
+    """With 7 keys kept and 3 new queries, the mask is 3 by 10 and ends in a triangle at the right.
+
+    `is_causal=True` of scaled_dot_product_attention puts the triangle at the left: each query sees one key.
+    """
+    ids, length = subject.ids(2), subject.length
+    if length < 4:
+        raise NotApplicable("the model takes too few tokens")
+    threes = [3] * (length // 3) + [length % 3] * (length % 3 > 0)
+    wanted = subject.logits(ids)
+    seen = [
+        compared(
+            subject, cached(subject, ids, pieces), wanted, f"in pieces of {pieces[:2]}… the logits differ"
+        )
+        for pieces in (threes, [length // 3 * 2, length - length // 3 * 2])
+    ]
+    return max(seen, key=lambda evidence: evidence.measured)
+
+
+@law(
+    "inference/rows",
+    statement="The logits of a row do not depend on the rows beside it.",
+    source="T20 of the catalogue of defects",
+    looks="Compares three rows together with each alone.",
+    tolerance=TOLERANCE,
+    symptoms="An answer changes with who else is asking.",
+    causes="Statistics over the batch; a view that mixes rows and heads; experts that overflow.",
+    needs=("logits",),
+)
+def rows(subject: Subject) -> Evidence:
+    """`x.view(T, B, H, D)` of a (B, T, H·D) tensor gives each row parts of the others."""
+    ids = subject.ids(3)
+    alone = torch.cat([subject.logits(row[None]) for row in ids])
+    return compared(subject, subject.logits(ids), alone, "beside others, a row's logits differ from its own")
+
+
+def padded(subject: Subject, left: bool) -> Evidence:
+    """Two rows of unequal length, the shorter one padded, compared with each alone where there is text."""
+    if subject.interface.mask is None or subject.interface.encoder is not None:
+        raise NotApplicable("the model takes no attention_mask")
+    length = subject.length
+    gap = length // 3
+    ids, mask = subject.ids(2), torch.ones(2, length, dtype=torch.long)
+    short = ids[1, : length - gap].clone()
+    text = slice(gap, length) if left else slice(0, length - gap)
+    mask[1, : gap if left else length] = 0
+    mask[1, text] = 1
+    ids[1] = ids[0, 0]
+    ids[1, text] = short
+    more: dict[str, Any] = {subject.interface.mask: mask}
+    if "position_ids" in inspect.signature(subject.exact.forward).parameters:
+        more["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+    try:
+        got = subject.logits(ids, **more)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise NotApplicable(f"its attention_mask is not one of ones for text, (B, T): {error}") from error
+    if left and "position_ids" not in more and _learnt_positions(subject):
+        raise NotApplicable("it takes no position_ids, so that padding in front moves the text")
+    wanted = subject.logits(short[None])
+    first = compared(
+        subject, got[:1], subject.logits(ids[:1]), "beside a padded row, a whole one's logits differ"
+    )
+    second = compared(subject, got[1:, text], wanted, "padding changes the logits of the text beside it")
+    return max((first, second), key=lambda evidence: evidence.measured)
+
+
+def _learnt_positions(subject: Subject) -> bool:
+    """Whether a text that is moved by one position has other logits, with nothing in front to be seen."""
+    ids = subject.ids(1)
+    front = ids[:, :1].expand(1, 1)
+    mask = torch.ones(1, subject.length, dtype=torch.long)
+    mask[0, 0] = 0
+    moved = torch.cat([front, ids[:, :-1]], dim=1)
+    got = subject.logits(moved, **{str(subject.interface.mask): mask})[:, 1:]
+    wanted = subject.logits(ids[:, :-1])
+    return bool((got - wanted).abs().max() > subject.noise * wanted.abs().max())
+
+
+@law(
+    "inference/right-padding",
+    statement="Padding on the right, masked, changes no logit of the text.",
+    source="T20 of the catalogue of defects",
+    looks="Pads a row on the right, with attention_mask, and compares its text with the row alone.",
+    tolerance=TOLERANCE,
+    symptoms="Batches score worse than single texts; accuracy depends on the batch size.",
+    causes="The mask is added to the scores as 0 and 1; it is not used; it is inverted.",
+    needs=("logits",),
+)
+def right_padding(subject: Subject) -> Evidence:
+    """`scores + mask` with a mask of 0 and 1 hides nothing; it must be 0 and -inf."""
+    return padded(subject, left=False)
+
+
+@law(
+    "inference/left-padding",
+    statement="Padding on the left, masked and with positions that count from the text, changes no logit of it.",
+    source="T20 of the catalogue of defects",
+    looks="Pads a row on the left, with attention_mask and position_ids, and compares with the row alone.",
+    tolerance=TOLERANCE,
+    symptoms="Batched generation is worse than single, for the shorter prompts.",
+    causes="position_ids or the mask are ignored when both padding and causality are to be kept.",
+    needs=("logits",),
+)
+def left_padding(subject: Subject) -> Evidence:
+    """Generating in batches pads in front, so that the last tokens stand together. The text must not see the padding.
+
+    Absolute positions must count from its first token; rotary ones need not, as only distances matter.
+    """
+    if not subject.claims.causal:
+        raise NotApplicable("the model reads in both directions")
+    return padded(subject, left=True)
