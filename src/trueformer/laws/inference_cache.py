@@ -3,6 +3,7 @@
 Shapes: B rows, T tokens, V vocabulary.
 """
 
+import copy
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -36,17 +37,20 @@ def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int], **more: Any)
     """Logits (B, T, V), computed in pieces that each see the ones before through the cache.
 
     Raises:
-        NotApplicable: the model keeps no `past_key_values`.
+        NotApplicable: the model has neither `past_key_values` nor `start_pos`.
     """
     known = inspect.signature(subject.exact.forward).parameters
-    if not {"past_key_values", "use_cache"} <= set(known) or not subject.claims.causal:
-        raise NotApplicable("the model takes no past_key_values")
+    if not subject.claims.causal or not (
+        {"past_key_values", "use_cache"} <= set(known) or "start_pos" in known
+    ):
+        raise NotApplicable("the model takes no past_key_values and no start_pos")
+    model = copy.deepcopy(subject.exact) if "start_pos" in known else subject.exact  # its cache is inside
     past, start, parts = None, 0, []
     for length in pieces:
-        piece = ids_BT[:, start : start + length]
-        out = subject.call(subject.exact, piece, past_key_values=past, use_cache=True, **more)
+        kept = {"start_pos": start} if "start_pos" in known else {"past_key_values": past, "use_cache": True}
+        out = subject.call(model, ids_BT[:, start : start + length], **kept, **more)
         past, start = getattr(out.whole, "past_key_values", None), start + length
-        if past is None:
+        if past is None and "start_pos" not in known:
             raise NotApplicable("the model gives no past_key_values back")
         parts.append(out.logits)
     return torch.cat(parts, dim=1)
@@ -56,14 +60,14 @@ def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int], **more: Any)
     "inference/cache-by-token",
     statement="Logits computed token by token with the cache are those of one pass, at every position.",
     source="N9 of the catalogue of defects",
-    looks="Feeds a text one token at a time with past_key_values, and compares with a pass over all of it.",
+    looks="Feeds a text one token at a time, with past_key_values or start_pos, and compares with a pass over all of it.",
     tolerance=TOLERANCE,
     symptoms="Generation is worse than the loss promises, and the more so the longer the text.",
     causes="Positions that begin at 0 for each token; one that advances after the first layer; keys not rotated.",
     needs=("logits",),
 )
 def cache_by_token(subject: Subject) -> Evidence:
-    """Token 7 is fed alone. If it is embedded at position 0, or sees only itself, its logits are those of a first token."""
+    """Token 7 is fed alone. If it is embedded at position 0, or sees only itself, its logits are a first token's."""
     ids = subject.ids(2)
     got = cached(subject, ids, [1] * subject.length)
     return compared(subject, got, subject.logits(ids), "with the cache, a token's logits differ")
@@ -73,7 +77,7 @@ def cache_by_token(subject: Subject) -> Evidence:
     "inference/cache-by-pieces",
     statement="A prompt fed in pieces gives the logits of the whole.",
     source="Chunked prefill: Agrawal et al. 2023, arXiv:2308.16369",
-    looks="Feeds a text in pieces of 3, and in two of unequal length, with past_key_values.",
+    looks="Feeds a text in pieces of 3, and in two of unequal length, with past_key_values or start_pos.",
     tolerance=TOLERANCE,
     symptoms="A long prompt, or the second turn of a chat, is misread.",
     causes="A causal mask that is aligned to the first key; none at all when there is a cache.",
@@ -129,8 +133,10 @@ def padded(subject: Subject, left: bool) -> Evidence:
     ids[1] = ids[0, 0]
     ids[1, text] = short
     more: dict[str, Any] = {subject.interface.mask: mask}
-    if "position_ids" in inspect.signature(subject.exact.forward).parameters:
+    counted: dict[str, Any] = {}  # positions that are said, for the padded rows and for each alone
+    if left and "position_ids" in inspect.signature(subject.exact.forward).parameters:
         more["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+        counted["position_ids"] = torch.arange(length)[None]
     try:
         got = subject.logits(ids, **more)
     except (RuntimeError, ValueError, TypeError) as error:

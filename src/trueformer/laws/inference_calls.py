@@ -1,13 +1,10 @@
 """Somebody's generate, called on copies: what the laws of inference share.
 
-What it takes is read from the names of its parameters, what it gives from one call. `Forced` lets a model say logits
-of ours, whatever its class and output are, so that what is drawn from them is known. Part of `inference.py`.
+What it takes is read from the names of its parameters, what it gives from one call. Part of `inference.py`.
 """
 
 import copy
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -69,7 +66,7 @@ class Writer:
         }
         self.prompts = subject.ids(3, min(5, max(1, subject.length // 2)), seed=3).tolist()
         self.n_new = max(1, min(4, (subject.max_len or 64) - len(self.prompts[0])))
-        self.form = "tensor"
+        self.form, self.make = "tensor", self._exact
         self.model = self._tried()
         self.greedy = self._greedy()
         self.batches = self._takes_several()
@@ -77,9 +74,10 @@ class Writer:
     def _tried(self) -> nn.Module:
         """A copy that generate works with, in float64 if it can be; learns in which form it takes ids."""
         errors = []
-        for self.make in (self._exact, self._as_it_is):
-            model = self.make()
-            for self.form in ("tensor", "lists", "list"):
+        for make in (self._exact, self._as_it_is):
+            self.make, model = make, make()
+            for form in ("tensor", "lists", "list"):
+                self.form = form
                 try:
                     self.write(model, self.prompts[:1], 1)
                 except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
@@ -202,108 +200,3 @@ def read_rows(given: Any) -> Rows:
 def writer_of(subject: Subject) -> Writer:
     """How this subject's generate is called; learnt once."""
     return once(subject, "writer", lambda: Writer(subject))
-
-
-class Forced:
-    """A copy of the model that says logits of ours; notes how it was called.
-
-    `steps` are the logits (V,) of the first pass, the second and so on, the last for all that follow.
-    """
-
-    def __init__(self, writer: Writer, *steps: Tensor) -> None:
-        self.writer, self.steps = writer, steps
-        self.model = once(writer.subject, "forced", lambda: stirred(writer.subject.copied().eval()))
-        self.passes, self.with_gradients, self.in_training = 0, False, False
-
-    @contextmanager
-    def _hooked(self) -> Iterator[None]:
-        handle = self.model.register_forward_hook(self._say)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    def _say(self, module: nn.Module, given: Any, out: Any) -> Any:
-        logits_V = self.steps[min(self.passes, len(self.steps) - 1)]
-        self.passes += 1
-        self.with_gradients |= torch.is_grad_enabled()
-        self.in_training |= module.training
-        return _replaced(out, logits_V)
-
-    def write(self, prompts: Rows, n_new: int, **options: Any) -> Rows:
-        """New tokens of each row under the forced logits.
-
-        Raises:
-            NotApplicable: generate does not call the model as a whole.
-        """
-        before = self.passes
-        with self._hooked():
-            rows = self.writer.write(self.model, prompts, n_new, **options)
-        if self.passes == before:
-            raise NotApplicable(
-                "generate does not call the model as a whole, so that its logits cannot be set"
-            )
-        return rows
-
-    def draws(self, **options: Any) -> list[int]:
-        """Many tokens, drawn one after another: rows of a batch if they are drawn apart, else one seed after another."""
-        writer = self.writer
-        large = sum(p.numel() for p in self.model.parameters()) > 2e7
-        prompt = writer.prompts[0][:1]
-        room = max(1, (writer.subject.max_len or 64) - 1)
-        if writer.batches:
-            rows = self.write([prompt] * (32 if large else 64), min(room, 3 if large else 6), **options)
-            if any(row != rows[0] for row in rows):
-                return [token for row in rows for token in row]
-        seeds = [{"seed": i} if "seed" in writer.names else {"luck": i} for i in range(8 if large else 24)]
-        rows = [self.write([prompt], min(room, 12), **options | seed)[0] for seed in seeds]
-        return [token for row in rows for token in row]
-
-
-def _replaced(out: Any, logits_V: Tensor) -> Any:
-    """The output with other logits, in the same kind of object."""
-
-    def is_logits(part: Any) -> bool:
-        return (
-            isinstance(part, Tensor)
-            and part.is_floating_point()
-            and part.ndim >= 2
-            and part.shape[-1] == len(logits_V)
-        )
-
-    if is_logits(out):
-        return logits_V.to(out).expand(out.shape).clone()
-    if isinstance(out, dict) or hasattr(out, "logits"):
-        changed = copy.copy(out)
-        for name in [*out] if isinstance(out, dict) else ["logits"]:
-            part = out[name] if isinstance(out, dict) else out.logits
-            if is_logits(part):
-                new = _replaced(part, logits_V)
-                changed.__setitem__(name, new) if isinstance(out, dict) else setattr(changed, name, new)
-                break
-        return changed
-    if isinstance(out, tuple | list):
-        first = next((i for i, part in enumerate(out) if is_logits(part)), None)
-        parts = [_replaced(part, logits_V) if i == first else part for i, part in enumerate(out)]
-        return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
-    return out
-
-
-def four_ids(writer: Writer) -> list[int]:
-    """Four ids that end nothing.
-
-    Raises:
-        NotApplicable: the vocabulary is too small.
-    """
-    ends = {writer.default("eos")} if "eos" in writer.names else set()
-    usual = [i for i in writer.subject.usual_ids.tolist() if i not in ends and i not in writer.prompts[0][:1]]
-    if len(usual) < 8:
-        raise NotApplicable("the vocabulary is too small to draw from")
-    return [usual[len(usual) * i // 8] for i in (1, 5, 3, 6)]
-
-
-def masses(writer: Writer, shares: Sequence[float]) -> Tensor:
-    """Logits under which the four ids have these shares, and the others none to speak of."""
-    logits_V = torch.full((writer.subject.vocab_size or 0,), -60.0)
-    logits_V[four_ids(writer)] = torch.tensor(shares).log()
-    return logits_V

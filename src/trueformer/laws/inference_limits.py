@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from trueformer.laws.counted import none_of
-from trueformer.laws.inference_calls import Forced, Writer, four_ids, writer_of
+from trueformer.laws.inference_calls import Writer, writer_of
+from trueformer.laws.inference_forced import Forced, four_ids, peaked
 from trueformer.laws.law import Evidence, law
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.kept import same_bits
@@ -15,13 +16,6 @@ from trueformer.subject.subject import Subject
 
 NEEDS = ("generate",)
 LONGEST = 512  # filling a longer context takes too long
-
-
-def peaked(writer: Writer, token: int) -> Tensor:
-    """Logits under which nothing but this token is drawn."""
-    logits_V = torch.full((writer.subject.vocab_size or 0,), -60.0)
-    logits_V[token] = 0.0
-    return logits_V
 
 
 @law(

@@ -1,0 +1,131 @@
+"""Lets a copy of the model say logits of ours, whatever its class, cache and output are: what is drawn is then known.
+
+Part of `inference.py`. Shapes: V vocabulary.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trueformer.laws.inference_calls import Rows, Writer
+from trueformer.laws.once import once
+from trueformer.subject.errors import NotApplicable
+from trueformer.subject.subject import stirred
+
+
+class Forced:
+    """A copy of the model that says logits of ours; notes how it was called.
+
+    `steps` are the logits (V,) of the first pass, the second and so on, the last for all that follow.
+    """
+
+    def __init__(self, writer: Writer, *steps: Tensor) -> None:
+        self.writer, self.steps = writer, steps
+        self.model = once(writer.subject, "forced", lambda: stirred(writer.subject.copied().eval()))
+        self.passes, self.with_gradients, self.in_training = 0, False, False
+
+    @contextmanager
+    def _hooked(self) -> Iterator[None]:
+        handle = self.model.register_forward_hook(self._say)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _say(self, module: nn.Module, given: Any, out: Any) -> Any:
+        logits_V = self.steps[min(self.passes, len(self.steps) - 1)]
+        self.passes += 1
+        self.with_gradients |= torch.is_grad_enabled()
+        self.in_training |= module.training
+        return _replaced(out, logits_V)
+
+    def write(self, prompts: Rows, n_new: int, **options: Any) -> Rows:
+        """New tokens of each row under the forced logits.
+
+        Raises:
+            NotApplicable: generate does not call the model as a whole.
+        """
+        before = self.passes
+        with self._hooked():
+            rows = self.writer.write(self.model, prompts, n_new, **options)
+        if self.passes == before:
+            raise NotApplicable(
+                "generate does not call the model as a whole, so that its logits cannot be set"
+            )
+        return rows
+
+    def draws(self, **options: Any) -> list[int]:
+        """Many tokens, drawn one after another: rows of a batch if they are drawn apart, else one seed after another."""
+        writer = self.writer
+        large = sum(p.numel() for p in self.model.parameters()) > 2e7
+        prompt = writer.prompts[0][:1]
+        room = max(1, (writer.subject.max_len or 64) - 1)
+        tries = 8 if large else 24
+        if writer.batches:
+            rows = self.write([prompt] * (32 if large else 64), min(room, 3 if large else 6), **options)
+            if any(row != rows[0] for row in rows):
+                return [token for row in rows for token in row]
+            tries = 4 if len(set(rows[0])) == 1 else tries
+        seeds = [{"seed": i} if "seed" in writer.names else {"luck": i} for i in range(tries)]
+        rows = [self.write([prompt], min(room, 12), **options | seed)[0] for seed in seeds]
+        return [token for row in rows for token in row]
+
+
+def _replaced(out: Any, logits_V: Tensor) -> Any:
+    """The output with other logits, in the same kind of object."""
+
+    def is_logits(part: Any) -> bool:
+        return (
+            isinstance(part, Tensor)
+            and part.is_floating_point()
+            and part.ndim >= 2
+            and part.shape[-1] == len(logits_V)
+        )
+
+    if is_logits(out):
+        return logits_V.to(out).expand(out.shape).clone()
+    if isinstance(out, dict) or hasattr(out, "logits"):
+        changed = copy.copy(out)
+        for name in [*out] if isinstance(out, dict) else ["logits"]:
+            part = out[name] if isinstance(out, dict) else out.logits
+            if is_logits(part):
+                new = _replaced(part, logits_V)
+                changed.__setitem__(name, new) if isinstance(out, dict) else setattr(changed, name, new)
+                break
+        return changed
+    if isinstance(out, tuple | list):
+        first = next((i for i, part in enumerate(out) if is_logits(part)), None)
+        parts = [_replaced(part, logits_V) if i == first else part for i, part in enumerate(out)]
+        return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
+    return out
+
+
+def four_ids(writer: Writer) -> list[int]:
+    """Four ids that end nothing.
+
+    Raises:
+        NotApplicable: the vocabulary is too small.
+    """
+    ends = {writer.default("eos")} if "eos" in writer.names else set()
+    usual = [i for i in writer.subject.usual_ids.tolist() if i not in ends and i not in writer.prompts[0][:1]]
+    if len(usual) < 8:
+        raise NotApplicable("the vocabulary is too small to draw from")
+    return [usual[len(usual) * i // 8] for i in (1, 5, 3, 6)]
+
+
+def masses(writer: Writer, shares: Sequence[float]) -> Tensor:
+    """Logits under which the four ids have these shares, and the others none to speak of."""
+    logits_V = torch.full((writer.subject.vocab_size or 0,), -60.0)
+    logits_V[four_ids(writer)] = torch.tensor(shares).log()
+    return logits_V
+
+
+def peaked(writer: Writer, token: int) -> Tensor:
+    """Logits under which nothing but this token is drawn."""
+    logits_V = torch.full((writer.subject.vocab_size or 0,), -60.0)
+    logits_V[token] = 0.0
+    return logits_V
