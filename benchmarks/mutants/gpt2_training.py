@@ -1,0 +1,312 @@
+"""Mutants of the GPT-2 of other people's making, `tests/subjects/gpt2_like.py`: training, files, generation, text."""
+
+from mutants.mutant import of
+
+bug = of("tests/subjects/gpt2_like.py")
+
+MUTANTS = (
+    bug("sign", "loss", "return F.cross_entropy(", "return -F.cross_entropy(", "K7"),
+    bug(
+        "padding-learned",
+        "loss",
+        "targets.flatten(), ignore_index=IGNORE)",
+        "targets.flatten().clamp(min=0))",
+        "T5",
+    ),
+    bug(
+        "mean-over-padding",
+        "loss",
+        "ignore_index=IGNORE)",
+        'ignore_index=IGNORE, reduction="sum") / targets.numel()',
+        "T5",
+    ),
+    bug(
+        "shifted-twice",
+        "loss",
+        "return logits, next_token_loss(logits, targets)",
+        "return logits, next_token_loss(logits[:, :-1], targets[:, 1:])",
+        also="data",
+    ),
+    bug(
+        "softmax-before-cross-entropy",
+        "loss",
+        "F.cross_entropy(widen(logits.flatten(0, 1))",
+        "F.cross_entropy(widen(logits.flatten(0, 1)).softmax(-1)",
+    ),
+    bug(
+        "loss-in-half-precision",
+        "loss",
+        "F.cross_entropy(widen(logits.flatten(0, 1))",
+        "F.cross_entropy(logits.flatten(0, 1).bfloat16()",
+        also="precision",
+    ),
+    bug("targets-equal-inputs", "data", "torch.tensor(row[1:])", "torch.tensor(row[:-1])", "N3", also="loss"),
+    bug(
+        "targets-two-ahead",
+        "data",
+        "y[i, : len(row) - 1] = torch.tensor(row[1:])",
+        "y[i, : len(row) - 2] = torch.tensor(row[2:])",
+        also="loss",
+    ),
+    bug(
+        "padding-is-a-target",
+        "data",
+        "torch.full((len(rows), block_size), IGNORE, dtype=torch.long)",
+        "torch.full((len(rows), block_size), tokenizer.pad_id, dtype=torch.long)",
+        "T5",
+        also="loss",
+    ),
+    bug(
+        "no-bos-in-rows",
+        "data",
+        "tokenizer.encode_batch(documents, bos=True, eos=True)",
+        "tokenizer.encode_batch(documents, eos=True)",
+        "N1",
+        also="tokenizer",
+    ),
+    bug(
+        "validation-shuffled",
+        "data",
+        "DataLoader(val, batch_size=batch_size, shuffle=False)",
+        "DataLoader(val, batch_size=batch_size, shuffle=True)",
+        "A6",
+    ),
+    bug(
+        "validation-seen-in-training",
+        "data",
+        "make_dataset(documents[-held_out:]",
+        "make_dataset(documents[:held_out]",
+    ),
+    bug("rows-repeated", "data", "make_dataset(documents[:-held_out],", "make_dataset(documents[:9] * 16,"),
+    bug(
+        "no-training-rows",
+        "data",
+        "train_loader = DataLoader(train, batch_size=batch_size, shuffle=True, generator=shuffled)",
+        "train_loader = DataLoader(train, batch_size=2 * len(train), shuffle=True, generator=shuffled, drop_last=True)",
+        "R4",
+    ),
+    bug("matrices-left-out", "optimizer", "p.dim() >= 2]", "p.dim() > 2]"),
+    bug(
+        "another-models-parameters",
+        "optimizer",
+        "params = [p for p in model.parameters() if p.requires_grad]",
+        "params = list(build().parameters())",
+        "A5",
+    ),
+    bug(
+        "rate-far-too-small",
+        "optimizer",
+        "torch.optim.AdamW(groups, lr=lr,",
+        "torch.optim.AdamW(groups, lr=lr * 1e-9,",
+        also="schedule loop",
+    ),
+    bug(
+        "warmup-100-times-too-long",
+        "schedule",
+        """    if step < WARMUP:
+        return (step + 1) / WARMUP
+""",
+        """    if step < 100 * WARMUP:
+        return (step + 1) / (100 * WARMUP)
+""",
+        "N5",
+    ),
+    bug(
+        "rate-below-zero",
+        "schedule",
+        "return 0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * progress))",
+        "return math.cos(math.pi * progress)",
+    ),
+    bug("warmup-downwards", "schedule", "return (step + 1) / WARMUP", "return (WARMUP - step) / WARMUP"),
+    bug(
+        "warmup-counts-in-percent",
+        "schedule",
+        "return (step + 1) / WARMUP",
+        "return (step + 1) / (100 * WARMUP)",
+    ),
+    bug("zero-grad-forgotten", "loop", "    optimizer.zero_grad(set_to_none=True)\n", ""),
+    bug(
+        "accumulation-not-divided",
+        "loop",
+        "loss(model, batch) * (count / sum(counts))",
+        "loss(model, batch)",
+        "N4",
+    ),
+    bug(
+        "accumulation-divided-by-batches",
+        "loop",
+        "loss(model, batch) * (count / sum(counts))",
+        "loss(model, batch) / len(batches)",
+        "N4",
+    ),
+    bug(
+        "clip-after-step",
+        "loop",
+        """    nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+    optimizer.step()
+""",
+        """    optimizer.step()
+    nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+""",
+    ),
+    bug(
+        "clip-each-tensor",
+        "loop",
+        "    nn.utils.clip_grad_norm_(model.parameters(), grad_clip)\n",
+        "    for p in model.parameters():\n        nn.utils.clip_grad_norm_(p, grad_clip)\n",
+    ),
+    bug(
+        "training-in-evaluation-mode",
+        "loop",
+        "def train_step(model, batches, optimizer, scheduler=None, grad_clip=1.0):\n    model.train()",
+        "def train_step(model, batches, optimizer, scheduler=None, grad_clip=1.0):\n    model.eval()",
+    ),
+    bug(
+        "only-the-last-batch",
+        "loop",
+        "share.backward()",
+        "if batch is batches[-1]:\n            share.backward()",
+    ),
+    bug(
+        "schedule-a-micro-batch",
+        "loop",
+        """        total += share.item()
+    nn.utils""",
+        """        total += share.item()
+        if scheduler is not None:
+            scheduler.step()
+    nn.utils""",
+        also="schedule",
+    ),
+    bug("saved-in-place", "checkpoint", 'Path(f"{path}.part")', "Path(path)", "T8"),
+    bug(
+        "loaded-in-part",
+        "checkpoint",
+        'model.load_state_dict(state["model"])',
+        'model.load_state_dict(state["model"], strict=False)',
+        "T10",
+    ),
+    bug("moments-not-loaded", "checkpoint", 'optimizer.load_state_dict(state["optimizer"])', "pass"),
+    bug(
+        "moments-not-saved",
+        "checkpoint",
+        '"optimizer": optimizer.state_dict(),',
+        '"optimizer": make_optimizer(model).state_dict(),',
+    ),
+    bug("random-state-not-loaded", "checkpoint", '    torch.set_rng_state(state["rng"])\n', ""),
+    bug(
+        "runs-what-the-file-says",
+        "checkpoint",
+        "state = torch.load(path, weights_only=True)",
+        "state = torch.load(path, weights_only=False)",
+        "R3",
+    ),
+    bug(
+        "schedule-not-loaded",
+        "checkpoint",
+        'scheduler.load_state_dict(state["scheduler"])',
+        "pass",
+        also="schedule",
+    ),
+    bug(
+        "saved-in-half-precision",
+        "checkpoint",
+        '"model": model.state_dict(),',
+        '"model": {k: v.bfloat16() if v.is_floating_point() else v for k, v in model.state_dict().items()},',
+    ),
+    bug(
+        "temperature-multiplied",
+        "inference",
+        "logits = logits / temperature",
+        "logits = logits * temperature",
+    ),
+    bug(
+        "temperature-unchecked",
+        "inference",
+        'if not 0 <= temperature < float("inf"):',
+        "if temperature is None:",
+        "T19",
+    ),
+    bug(
+        "nucleus-without-the-crossing-token",
+        "inference",
+        "        remove[:, 1:] = remove[:, :-1].clone()\n",
+        "",
+        "T7",
+    ),
+    bug("nucleus-in-the-wrong-order", "inference", "remove.scatter(1, order, remove)", "remove"),
+    bug("top-k-keeps-one-less", "inference", "logits < worst_kept", "logits <= worst_kept"),
+    bug(
+        "top-k-result-dropped",
+        "inference",
+        "logits = logits.masked_fill(logits < worst_kept,",
+        "logits.masked_fill(logits < worst_kept,",
+    ),
+    bug("seed-ignored", "inference", "None if seed is None else torch.Generator().manual_seed(seed)", "None"),
+    bug(
+        "last-token-of-the-longest-row",
+        "inference",
+        "torch.tensor([len(row) - 1 for row in seen])",
+        "torch.tensor([longest - 1 for row in seen])",
+        "T20",
+    ),
+    bug(
+        "one-token-behind",
+        "inference",
+        "torch.tensor([len(row) - 1 for row in seen])",
+        "torch.tensor([max(0, len(row) - 2) for row in seen])",
+    ),
+    bug(
+        "keeps-the-beginning",
+        "inference",
+        "row[-model.config.block_size :]",
+        "row[: model.config.block_size]",
+        "T16",
+    ),
+    bug("dropout-while-generating", "inference", "    model.eval()\n    try:", "    try:"),
+    bug("left-in-evaluation-mode", "inference", "model.train(was_training)", "model.eval()", also="loop"),
+    bug(
+        "one-token-too-many",
+        "inference",
+        "for _ in range(max_new_tokens):",
+        "for _ in range(max_new_tokens + 1):",
+    ),
+    bug("no-bos", "tokenizer", "return [self.bos_id] * bos + ids", "return ids", "N1", also="data"),
+    bug(
+        "no-bos-in-batches",
+        "tokenizer",
+        "self.encode(text, bos=bos, eos=eos)",
+        "self.encode(text, eos=eos)",
+        "N1",
+        also="data",
+    ),
+    bug(
+        "characters-modulo",
+        "tokenizer",
+        "self.index.get(c, self.unk_id)",
+        "ord(c) % len(self.chars) + self.SPECIAL",
+        "A12",
+    ),
+    bug(
+        "unknown-character-crashes",
+        "tokenizer",
+        "self.index.get(c, self.unk_id)",
+        "self.index[c]",
+        "T17",
+        crashes=True,
+    ),
+    bug(
+        "rebuilt-from-range",
+        "tokenizer",
+        '"tokenizer": tokenizer,',
+        '"tokenizer": CharTokenizer(map(chr, range(tokenizer.vocab_size - 4))),',
+        "T15",
+    ),
+    bug("spaces-lost", "tokenizer", "for c in text]", "for c in text.strip()]"),
+    bug(
+        "decodes-one-off",
+        "tokenizer",
+        "self.chars[int(i) - self.SPECIAL]",
+        "self.chars[int(i) - self.SPECIAL - 1]",
+    ),
+)
