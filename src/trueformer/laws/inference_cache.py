@@ -47,7 +47,9 @@ def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int], **more: Any)
     model = copy.deepcopy(subject.exact) if "start_pos" in known else subject.exact  # its cache is inside
     past, start, parts = None, 0, []
     for length in pieces:
-        kept = {"start_pos": start} if "start_pos" in known else {"past_key_values": past, "use_cache": True}
+        kept: dict[str, Any] = (
+            {"start_pos": start} if "start_pos" in known else {"past_key_values": past, "use_cache": True}
+        )
         out = subject.call(model, ids_BT[:, start : start + length], **kept, **more)
         past, start = getattr(out.whole, "past_key_values", None), start + length
         if past is None and "start_pos" not in known:
@@ -143,12 +145,13 @@ def padded(subject: Subject, left: bool) -> Evidence:
         raise NotApplicable(f"its attention_mask is not one of ones for text, (B, T): {error}") from error
     if left and "position_ids" not in more and _learnt_positions(subject):
         raise NotApplicable("it takes no position_ids, so that padding in front moves the text")
-    wanted = subject.logits(short[None])
-    first = compared(
-        subject, got[:1], subject.logits(ids[:1]), "beside a padded row, a whole one's logits differ"
+    whole = subject.logits(ids[:1], **counted)
+    wanted = subject.logits(short[None], **{name: told[:, : len(short)] for name, told in counted.items()})
+    seen = (
+        compared(subject, got[:1], whole, "beside a padded row, a whole one's logits differ"),
+        compared(subject, got[1:, text], wanted, "padding changes the logits of the text beside it"),
     )
-    second = compared(subject, got[1:, text], wanted, "padding changes the logits of the text beside it")
-    return max((first, second), key=lambda evidence: evidence.measured)
+    return max(seen, key=lambda evidence: evidence.measured)
 
 
 def _learnt_positions(subject: Subject) -> bool:
@@ -158,7 +161,8 @@ def _learnt_positions(subject: Subject) -> bool:
     mask = torch.ones(1, subject.length, dtype=torch.long)
     mask[0, 0] = 0
     moved = torch.cat([front, ids[:, :-1]], dim=1)
-    got = subject.logits(moved, **{str(subject.interface.mask): mask})[:, 1:]
+    more: dict[str, Any] = {str(subject.interface.mask): mask}
+    got = subject.logits(moved, **more)[:, 1:]
     wanted = subject.logits(ids[:, :-1])
     return bool((got - wanted).abs().max() > subject.noise * wanted.abs().max())
 

@@ -56,8 +56,8 @@ class Writer:
     """Calls the owner's generate with rows of ids, and reads the new tokens of each row from what it gives."""
 
     def __init__(self, subject: Subject) -> None:
-        self.subject = subject
-        self.function = subject.generate
+        assert subject.generate is not None
+        self.subject, self.function = subject, subject.generate
         self.known = inspect.signature(self.function).parameters
         self.names = {
             kind: next(name for name in names if name in self.known)
@@ -189,7 +189,7 @@ def read_rows(given: Any) -> Rows:
         raise NotApplicable("generate gives text: expected ids")
     if isinstance(given, Tensor):
         given = given.tolist()
-    rows = [getattr(row, "ids", row) for row in given]
+    rows: list[Any] = [getattr(row, "ids", row) for row in given]
     rows = [row.tolist() if isinstance(row, Tensor) else row for row in rows]
     rows = [rows] if rows and not isinstance(rows[0], list) else rows
     if any(isinstance(i, str) for row in rows for i in row):
