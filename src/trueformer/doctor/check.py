@@ -1,6 +1,7 @@
 """`trueformer.check`: a model and whatever else there is, tested against every law, and left as it was."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from torch import nn
@@ -19,7 +20,7 @@ def check(
     claims: Claims | dict[str, Any] | None = None,
     only: Sequence[str] = (),
     deep: bool = False,
-    limit: float = 60.0,
+    limit: int | float = 60.0,
     name: str | None = None,
     done: Callable[[Result], None] | None = None,
     **parts: Any,
@@ -27,8 +28,8 @@ def check(
     """Tests a model against the laws; needs nothing to compare with, and changes nothing of it.
 
     `parts` are `loss`, `optimizer`, `loader`, `val_loader`, `schedule`, `generate`, `save`, `load`, `tokenizer`,
-    `train_step` and `build`: see `Subject`. `claims` declares what is meant to be unusual; `only` takes ids of laws
-    or components; `limit` is in seconds a law.
+    `train_step`, `evaluate`, `build` and more: see `Subject`. `claims` declares what is meant to be unusual;
+    `only` takes ids of laws or components; `limit` is in seconds a law.
 
         >>> report = trueformer.check(model, vocab_size=50257, loss=F.cross_entropy)
         >>> report.raise_if_broken()
@@ -44,10 +45,9 @@ def check(
     )
 
 
-PARTS = (
-    "loss", "optimizer", "loader", "val_loader", "schedule", "generate", "save", "load", "tokenizer", "train_step",
-    "build",
-)  # fmt: skip
+PARTS = tuple(
+    entry.name for entry in fields(Subject) if entry.name not in ("model", "vocab_size", "max_len", "claims")
+)
 
 
 def _check_names(parts: dict[str, Any]) -> None:

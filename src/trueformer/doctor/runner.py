@@ -18,16 +18,7 @@ from trueformer.subject.subject import Subject
 
 OURS = str(Path(trueformer.__file__).parent)
 SUPPLY = {
-    "loss": "loss= (or --train FILE:parts)",
-    "optimizer": "optimizer= (or --train FILE:parts)",
-    "loader": "loader= (or --train FILE:parts)",
-    "val_loader": "val_loader= (or --train FILE:parts)",
-    "schedule": "schedule= (or --train FILE:parts)",
-    "train_step": "train_step= (or --train FILE:parts)",
     "generate": "generate= (or --generate FILE:generate)",
-    "save": "save= (or --train FILE:parts)",
-    "load": "load= (or --train FILE:parts)",
-    "tokenizer": "tokenizer= (or --train FILE:parts)",
     "build": "build= (a callable that makes the model anew)",
 }
 
@@ -42,7 +33,7 @@ def examine(
     *,
     name: str = "model",
     deep: bool = False,
-    limit: float = 60.0,
+    limit: int | float = 60.0,
     done: Callable[[Result], None] | None = None,
 ) -> Report:
     """Runs the laws in order. `limit` is in seconds for each; `done` is told of each result as it comes."""
@@ -57,10 +48,10 @@ def examine(
     return Report(subject=name, results=tuple(results), seconds=time.perf_counter() - started)
 
 
-def _judge(law: Law, subject: Subject, deep: bool, limit: float) -> Result:
+def _judge(law: Law, subject: Subject, deep: bool, limit: int | float) -> Result:
     missing = [need for need in law.needs if not subject.has(need)]
     if missing:
-        wanted = " and ".join(SUPPLY[need] for need in missing)
+        wanted = " and ".join(SUPPLY.get(need, f"{need}= (or --train FILE:parts)") for need in missing)
         return Result(law=law, verdict=Verdict.NOT_CHECKED, reason=f"supply {wanted}")
     if law.deep and not deep:
         return Result(law=law, verdict=Verdict.NOT_CHECKED, reason="takes longer: deep=True (or --deep)")
@@ -72,7 +63,7 @@ def _judge(law: Law, subject: Subject, deep: bool, limit: float) -> Result:
     )
 
 
-def _run(law: Law, subject: Subject, limit: float) -> Result:
+def _run(law: Law, subject: Subject, limit: int | float) -> Result:
     assert law.probe is not None
     try:
         with _limited(limit), warnings.catch_warnings(), random_numbers_kept():
@@ -89,7 +80,7 @@ def _run(law: Law, subject: Subject, limit: float) -> Result:
 
 
 @contextmanager
-def _limited(seconds: float) -> Iterator[None]:
+def _limited(seconds: int | float) -> Iterator[None]:
     """Ends the block after so long; only the main thread can, elsewhere there is no limit."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield

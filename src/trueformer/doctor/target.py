@@ -42,7 +42,8 @@ def _from_file(path: Path) -> ModuleType:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
@@ -69,7 +70,8 @@ def model_and_parts(words: str) -> tuple[nn.Module, dict[str, Any]]:
     if kind == "run":
         from trueformer.as_subject import of_run
 
-        return of_run(place)
+        parts = of_run(place)
+        return parts.pop("model"), parts
     found = named_object(words)
     model = found if isinstance(found, nn.Module) else found()
     if not isinstance(model, nn.Module):

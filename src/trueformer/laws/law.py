@@ -43,8 +43,8 @@ class Evidence:
     A number that is not finite breaks every bound.
     """
 
-    measured: float
-    bound: float
+    measured: int | float
+    bound: int | float
     at_least: bool = False
     unit: str = ""
     where: str = ""

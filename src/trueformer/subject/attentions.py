@@ -23,7 +23,8 @@ class Attention:
     """One attention: `path` is the module that ran it; what it used, as it was used.
 
     `product_HTS` is q·k as multiplied; `logits_HTS` goes into the softmax (masked), None where there is no plain one;
-    `weights_HTS` multiplies the values, in the event `mixing`. `factor` is the product of all numbers that scaled q, k or the scores.
+    `weights_HTS` multiplies the values, in the event `mixing`. `factor` is the product of all numbers that scaled
+    q, k or the scores; `normed` where both were normed; `tables` are what q met that no input reaches, as cosines.
     """
 
     path: str
@@ -117,10 +118,8 @@ def _described(
     left: Tensor,
     right: Tensor,
 ) -> Attention:
-    _, n_queries, n_keys = weights.shape
-    product = scores.value.reshape(-1, *scores.value.shape[-2:])
-    if product.shape[-2:] != (n_queries, n_keys):
-        product, left, right = product.transpose(-1, -2), right, left
+    if (left.shape[-2], right.shape[-2]) != tuple(weights.shape[-2:]):
+        left, right = right, left
     on_left, on_right = _scaled(trace, left), _scaled(trace, right)
     into = softmax.args[0] if softmax is not None else None
     return Attention(
@@ -129,7 +128,7 @@ def _described(
         query_HTD=left,
         key_HSD=right,
         value_HSD=values,
-        product_HTS=product,
+        product_HTS=left @ right.transpose(-1, -2),
         logits_HTS=_like(into, weights),
         softmax_HTS=None if softmax is None else _like(softmax.value, weights),
         weights_HTS=weights,
@@ -196,6 +195,18 @@ def _main_line(trace: Trace, tensor: Tensor) -> Iterator[Event]:
         seen.add(id(event))
         yield event
         parents = event.parents
+
+
+def projection(trace: Trace, tensor: Tensor) -> Event | None:
+    """The product that made a query, key or value; None where none is seen."""
+    return next((event for event in _main_line(trace, tensor) if event.op in PRODUCTS), None)
+
+
+def projected_from(trace: Trace, tensor: Tensor) -> Tensor | None:
+    """The rows (T, C) that were projected to make a query, key or value; None where no projection is seen."""
+    event = projection(trace, tensor)
+    rows = [] if event is None else [factor for factor in factors(event) if trace.is_tainted(factor)]
+    return rows[0].reshape(-1, rows[0].shape[-1]) if rows else None
 
 
 def _is_norm(trace: Trace, event: Event) -> bool:

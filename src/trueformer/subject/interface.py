@@ -5,7 +5,7 @@ tuple or dictionary that holds it with a loss, or an object with `.logits`. Shap
 """
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from trueformer.subject.errors import NotUnderstood
 
 TARGETS = ("targets", "labels", "target", "y", "targets_BT")
-MASKS = ("attention_mask",)
+MASKS, DOCUMENTS = ("attention_mask",), ("document_ids", "doc_ids")
 HINT = "expected a model that takes ids (B, T) and gives logits (B, T, V), alone or with a loss"
 
 
@@ -31,15 +31,22 @@ class Output:
 class Interface:
     """How to call one model.
 
-    `targets` and `mask` are the names of its parameters, if it has them; `fixed` is passed always; `needs_targets`
+    `targets`, `mask` (of padding: one or True where a token is real) and `documents` (a number for each token's
+    document) are the names of its parameters, if it has them; `fixed` is passed always; `needs_targets`
     where logits at all positions come only with them; `encoder` are the ids of an encoder–decoder's other side.
     """
 
     targets: str | None = None
     mask: str | None = None
+    documents: str | None = None
     fixed: tuple[tuple[str, Any], ...] = ()
     needs_targets: bool = False
     encoder: Tensor | None = None
+
+    def masked(self, real_BT: Tensor) -> dict[str, Tensor]:
+        """The mask as the model takes it, as an argument: `attention_mask` in whole numbers, others as truth values."""
+        assert self.mask is not None
+        return {self.mask: real_BT.long() if self.mask == "attention_mask" else real_BT.bool()}
 
     def call(self, model: nn.Module, ids_BT: Tensor, targets_BT: Tensor | None = None, **more: Any) -> Output:
         """Logits at every position, and the model's own loss where `targets_BT` are given and it takes them.
@@ -81,29 +88,38 @@ def read(result: Any, ids_BT: Tensor) -> Output:
     return Output(logits=logits[0], loss=losses[0] if losses else None, whole=result)
 
 
-def learn(model: nn.Module, ids_BT: Tensor) -> Interface:
-    """How this model is called, tried on `ids_BT`.
+def learn(
+    model: nn.Module, ids_BT: Tensor, mask: str | None = None, documents: str | None = None
+) -> Interface:
+    """How this model is called, tried on `ids_BT`; `mask` and `documents` are names that the owner declares.
 
     Raises:
         NotUnderstood: it gives no logits, or only the last position's and takes no targets.
     """
     names = list(inspect.signature(model.forward).parameters)
-    targets = next((name for name in TARGETS if name in names), None)
-    mask = next((name for name in MASKS if name in names), None)
     fixed = tuple((name, False) for name in ("use_cache",) if name in names)
-    config = getattr(model, "config", None)
-    encoder = ids_BT[:1] if getattr(config, "is_encoder_decoder", False) else None
-    plain = Interface(targets=targets, mask=mask, fixed=fixed, encoder=encoder)
+    takes_source = getattr(config_of(model), "is_encoder_decoder", False) and "decoder_input_ids" in names
+    plain = Interface(
+        targets=_first(TARGETS, names),
+        mask=mask or _first(MASKS, names),
+        documents=documents or _first(DOCUMENTS, names),
+        fixed=fixed,
+        encoder=ids_BT[:1] if takes_source else None,
+    )
     if plain.call(model, ids_BT).logits.shape[1] == ids_BT.shape[1]:
         return plain
-    full = Interface(targets=targets, mask=mask, fixed=fixed, encoder=encoder, needs_targets=True)
-    shape = full.call(model, ids_BT).logits.shape if targets else (0, 0)
+    full = replace(plain, needs_targets=True)
+    shape = full.call(model, ids_BT).logits.shape if full.targets else (0, 0)
     if shape[1] != ids_BT.shape[1]:
         raise NotUnderstood(
             f"the model gives the last position's logits only ({tuple(shape)} for ids {tuple(ids_BT.shape)}): {HINT}, "
             f"or one that gives all of them when it gets targets (a parameter called {' or '.join(TARGETS)})"
         )
     return full
+
+
+def _first(wanted: tuple[str, ...], names: list[str]) -> str | None:
+    return next((name for name in wanted if name in names), None)
 
 
 def call_by_name(function: Any, *order: str, **offered: Any) -> Any:
@@ -132,11 +148,25 @@ def call_by_name(function: Any, *order: str, **offered: Any) -> Any:
     return function(*positional, **named)
 
 
+def config_of(model: nn.Module) -> Any:
+    """The configuration that the model carries, or the first of its modules that has one; None without one."""
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if config is not None:
+            return config.get_text_config() if hasattr(config, "get_text_config") else config
+    return None
+
+
+def reads_both_ways(model: nn.Module) -> bool:
+    """Whether it says that it is an encoder, by the name that Hugging Face gives those."""
+    return type(model).__name__.endswith(("ForMaskedLM", "ForPreTraining")) and not getattr(
+        config_of(model), "is_decoder", False
+    )
+
+
 def vocabulary_of(model: nn.Module) -> int | None:
     """The rows of the largest embedding that is not one of positions, as far as the model's own words tell."""
-    config = getattr(model, "config", None)
-    config = getattr(config, "get_text_config", lambda: config)() if config is not None else None
-    for owner in (config, model):
+    for owner in (config_of(model), model):
         size = getattr(owner, "vocab_size", None)
         if isinstance(size, int):
             return size
@@ -150,17 +180,20 @@ LENGTHS = ("max_position_embeddings", "n_positions", "block_size", "max_len", "m
 
 def longest_of(model: nn.Module) -> int | None:
     """The most tokens that the model says it takes, under any of the usual names."""
-    for owner in (
-        getattr(model, "config", None),
-        getattr(model, "cfg", None),
-        getattr(model, "args", None),
-        model,
-    ):
+    config = config_of(model)
+    for owner in (config, getattr(model, "cfg", None), getattr(model, "args", None), model):
         for name in LENGTHS:
             value = owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
             if isinstance(value, int) and value > 0:
-                return value
+                return value - _places_before_the_first(config)
     return None
+
+
+def _places_before_the_first(config: Any) -> int:
+    """RoBERTa's kin count places from behind the padding id."""
+    if getattr(config, "model_type", "") not in ("roberta", "xlm-roberta", "camembert"):
+        return 0
+    return config.pad_token_id + 1
 
 
 def device_of(model: nn.Module) -> torch.device:

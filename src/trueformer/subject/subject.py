@@ -5,6 +5,7 @@ of rounding. Shapes: B rows, T tokens, V vocabulary.
 """
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,16 @@ from torch import Tensor, nn
 
 from trueformer.subject.attentions import Attention, attentions
 from trueformer.subject.errors import NotApplicable
-from trueformer.subject.interface import Interface, Output, device_of, learn, longest_of, vocabulary_of
+from trueformer.subject.interface import (
+    Interface,
+    Output,
+    config_of,
+    device_of,
+    learn,
+    longest_of,
+    reads_both_ways,
+    vocabulary_of,
+)
 from trueformer.subject.kept import random_numbers_kept
 from trueformer.subject.trace import Trace, watch
 
@@ -29,12 +39,13 @@ class Claims:
 
     `scale` multiplies q·k; `rope_base` and `window` as trained; `causal=False` for an encoder; `scaled_logits` where
     they carry a factor at initialisation; `positions=False` for a model that is meant to have none; `pad_id`,
-    `bos_id` and `eos_id` as the tokenizer has them; `ignore_index` of the loss.
+    `bos_id` and `eos_id` as the tokenizer has them; `ignore_index` of the loss; `mask` and `documents` name the
+    parameters of the model that take a padding mask (True where a token is real) and the numbers of documents.
     """
 
     causal: bool = True
-    scale: float | None = None
-    rope_base: float | None = None
+    scale: int | float | None = None
+    rope_base: int | float | None = None
     window: int | None = None
     positions: bool = True
     scaled_logits: bool = False
@@ -42,6 +53,8 @@ class Claims:
     bos_id: int | None = None
     eos_id: int | None = None
     ignore_index: int = IGNORED
+    mask: str | None = None
+    documents: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -51,7 +64,8 @@ class Subject:
     `loss` takes (logits, targets) or (model, batch); `loader` and `val_loader` give batches; `schedule` is a
     scheduler of torch's or a function from the step to the rate; `generate` takes (model, ids, max_new_tokens) and
     what else it knows of temperature, top_k, top_p, min_p and seed; `save` and `load` take a path and what else they
-    name; `train_step` makes one update of some batches.
+    name; `train_step` makes one update of some batches, `evaluate` takes (model, loader); `load_tokenizer` takes the
+    path of a checkpoint; `peak_lr`, `warmup_steps` and `max_steps` are what the schedule was asked for.
     """
 
     model: nn.Module
@@ -68,7 +82,12 @@ class Subject:
     load: Callable[..., Any] | None = None
     tokenizer: Any = None
     train_step: Callable[..., Any] | None = None
+    evaluate: Callable[..., Any] | None = None
+    load_tokenizer: Callable[..., Any] | None = None
     build: Callable[[], nn.Module] | None = None
+    peak_lr: int | float | None = None
+    warmup_steps: int | None = None
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Reads from the model what was not said.
@@ -79,6 +98,8 @@ class Subject:
         self.model = getattr(self.model, "_orig_mod", self.model)
         self.vocab_size = self.vocab_size or vocabulary_of(self.model)
         self.max_len = self.max_len or longest_of(self.model)
+        if reads_both_ways(self.model):
+            self.claims = dataclasses.replace(self.claims, causal=False)
         if not self.vocab_size:
             raise ValueError(
                 "the model does not tell the size of its vocabulary: say vocab_size (--vocab-size)"
@@ -87,6 +108,11 @@ class Subject:
     def has(self, part: str) -> bool:
         """Whether the owner gave this part."""
         return part == "logits" or getattr(self, part) is not None
+
+    @functools.cached_property
+    def config(self) -> Any:
+        """The configuration that the model carries, if any."""
+        return config_of(self.model)
 
     @property
     def length(self) -> int:
@@ -98,7 +124,7 @@ class Subject:
         """How the model is called, learnt from a copy of it once."""
         ids = self.ids(1, min(4, self.length))
         with random_numbers_kept(), torch.no_grad():
-            return learn(self.copied().eval(), ids)
+            return learn(self.copied().eval(), ids, self.claims.mask, self.claims.documents)
 
     def ids(self, n_rows: int = 1, n_tokens: int | None = None, seed: int = 0) -> Tensor:
         """Random ids (B, T) that are no special ones, as far as those are known."""
@@ -110,7 +136,7 @@ class Subject:
     @functools.cached_property
     def usual_ids(self) -> Tensor:
         """The ids that are neither padding nor the beginning or end of a text."""
-        config = getattr(self.model, "config", None)
+        config = self.config
         special = {
             getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos", "decoder_start")
         }
@@ -144,6 +170,11 @@ class Subject:
         raise AssertionError("the loop returns or raises")
 
     @functools.cached_property
+    def single(self) -> nn.Module:
+        """As `exact`, in float32: for what some do in float32 whatever the weights are, such as hiding whole rows."""
+        return stirred(self.copied().to(torch.float32).eval())
+
+    @functools.cached_property
     def noise(self) -> float:
         """What rounding alone may do to numbers of `exact`, relative to the largest."""
         # Tables of positions are often made in float32 whatever the weights are: 1e-7, squared by nothing.
@@ -166,6 +197,22 @@ class Subject:
         with watch(model, [ids_BT]) as trace:
             self.call(model, ids_BT)
         return trace
+
+    @functools.cached_property
+    def influence(self) -> Tensor:
+        """How far changing token t moves the logits at s, as a share of the most that any change does: (T, T).
+
+        Raises:
+            NotApplicable: no logit depends on any token.
+        """
+        ids, usual = self.ids(), self.usual_ids.to(device_of(self.model))
+        other = usual[(torch.searchsorted(usual, ids) + 1) % len(usual)]
+        changed = torch.where(torch.eye(self.length, dtype=torch.bool, device=ids.device), other, ids)
+        both = self.logits(torch.cat([ids, changed]))
+        moved_TT = (both[1:] - both[:1]).abs().amax(-1)
+        if not moved_TT.any():
+            raise NotApplicable("no logit depends on any token")
+        return moved_TT / moved_TT.max()
 
     @functools.cached_property
     def passed(self) -> Trace:

@@ -1,0 +1,94 @@
+"""Examines one mutant in a process of its own, so that one that hangs or dies takes nobody along.
+
+The parent has imported torch and nothing of ours: a child puts the mutated copy of the package first.
+"""
+
+import importlib
+import json
+import multiprocessing
+import shutil
+import sys
+import tempfile
+import traceback
+import warnings
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+LIMIT = 150  # seconds a mutant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """The broken laws of a mutant, in the report's order; `error` where no report came."""
+
+    broken: tuple[str, ...]
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def caught(self) -> bool:
+        """Whether anybody would have noticed."""
+        return bool(self.broken or self.error)
+
+
+def examine(file: str, source: str) -> Outcome:
+    """Checks the subject, or the stack, in which `file` has this text."""
+    here, there = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(there, file, source))
+    child.start()
+    there.close()
+    try:
+        said = (
+            here.recv()
+            if here.poll(LIMIT)
+            else json.dumps({"broken": [], "error": f"no answer in {LIMIT} s"})
+        )
+    except EOFError:
+        said = json.dumps({"broken": [], "error": "the process died"})
+    child.kill()
+    child.join()
+    answer = json.loads(said)
+    return Outcome(
+        broken=tuple(answer["broken"]), seconds=answer.get("seconds", 0.0), error=answer.get("error", "")
+    )
+
+
+def _child(there: Connection, file: str, source: str) -> None:
+    import torch
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    try:
+        report = _of_stack(file, source) if file.startswith("src/") else _of_subject(file, source)
+        there.send(json.dumps({"broken": [r.law.id for r in report.broken], "seconds": report.seconds}))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is what a user would see
+        said = traceback.format_exception_only(error)[-1].strip()
+        there.send(json.dumps({"broken": [], "error": said[:300]}))
+
+
+def _of_subject(file: str, source: str) -> Any:
+    from trueformer.doctor.check import check
+
+    module = ModuleType(Path(file).stem)
+    sys.modules[module.__name__] = module
+    exec(compile(source, file, "exec"), module.__dict__)
+    model = module.build()
+    return check(model, build=module.build, **module.parts(model))
+
+
+def _of_stack(file: str, source: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(ROOT / "src", Path(folder) / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        (Path(folder) / file).write_text(source, encoding="utf-8")
+        sys.path.insert(0, str(Path(folder) / "src"))
+        check = importlib.import_module("trueformer.doctor.check").check
+        subjects = importlib.import_module("stack_subject")
+        for kind in subjects.KINDS:  # a bug in what one kind of model alone runs shows in that one
+            report = check(**subjects.stack(**kind))
+            if report.broken:
+                break
+        return report

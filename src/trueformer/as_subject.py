@@ -1,0 +1,218 @@
+"""The stack as the doctor sees any model: our parts under the names that a subject has.
+
+The laws know nothing of us; this is the one place that knows both. Leaves out running them: `doctor/check.py`.
+
+    check(**of_run(Path("runs/shakespeare")))          # what `trueformer check run:runs/shakespeare` does
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trueformer.data.loader import IGNORE, Batch
+from trueformer.data.shards import prepare
+from trueformer.inference.config import SamplingConfig
+from trueformer.inference.generate import generate
+from trueformer.load import load_model
+from trueformer.models.decoder import DecoderLM
+from trueformer.optim.build import Optimizers, build_optimizer
+from trueformer.optim.schedules import factor
+from trueformer.tokenization.load import load_tokenizer
+from trueformer.tokenization.protocol import Tokenizer
+from trueformer.training.checkpoints import load_checkpoint
+from trueformer.training.config import RunConfig
+from trueformer.training.data import TextData, TrainingData
+from trueformer.training.distributed import World
+from trueformer.training.folders import checkpoint_folders
+from trueformer.training.loop import Trainer
+from trueformer.training.objective import Objective
+from trueformer.training.run import build_model
+from trueformer.training.run_folder import saved_config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StackParts:
+    """How this configuration trains, saves and writes, as functions of a model and an optimizer."""
+
+    config: RunConfig
+    data: TrainingData
+
+    def loss(self, model: DecoderLM, batch: Batch) -> Tensor:
+        """The mean loss of a batch's targets, in nats a token."""
+        total = Objective(model, self.config.loop)(batch.inputs_BT, batch.targets_BT, batch.document_BT)
+        return total / (batch.targets_BT != IGNORE).sum()
+
+    def schedule(self, step: int) -> float:
+        """The share of the peak rate at an optimizer step."""
+        return factor(self.config.schedule, step, self.config.loop.steps)
+
+    def train_step(self, model: DecoderLM, batches: Sequence[Batch], optimizer: Optimizers) -> float:
+        """One step of the loop over these micro-batches; returns its loss."""
+        trainer = self._trainer(model, optimizer, Path("unused"), given=batches)
+        return trainer.step().loss
+
+    def evaluate(self, model: DecoderLM) -> float:
+        """Nats a token on the validation split."""
+        return self._trainer(model, None, Path("unused")).evaluate().nats_per_token
+
+    def generate(
+        self,
+        model: DecoderLM,
+        ids: Tensor | Sequence[Sequence[int]],
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+    ) -> list[list[int]]:
+        """Each row of `ids` and its continuation."""
+        rows = [[int(i) for i in row] for row in ids]
+        sampling = SamplingConfig(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+        )
+        written = generate(model.eval(), rows, sampling, max_new_tokens=max_new_tokens)
+        return [row + new.ids for row, new in zip(rows, written, strict=True)]
+
+    def save(self, model: DecoderLM, optimizer: Optimizers, folder: Path) -> None:
+        """A checkpoint of step 0 in a run folder."""
+        self._trainer(model, optimizer, folder).save()
+
+    def load(self, folder: Path, model: DecoderLM, optimizer: Optimizers) -> None:
+        """Everything of that checkpoint back into these."""
+        self._trainer(model, optimizer, folder).load(load_checkpoint(checkpoint_folders(folder)[0]))
+
+    def load_tokenizer(self, folder: Path) -> Tokenizer:
+        """The tokenizer that a checkpoint carries."""
+        path = load_checkpoint(checkpoint_folders(folder)[0]).tokenizer_path
+        assert path is not None
+        return load_tokenizer(path)
+
+    def _trainer(
+        self, model: DecoderLM, optimizer: Optimizers | None, folder: Path, given: Sequence[Batch] = ()
+    ) -> Trainer:
+        config, data = self.config, self.data
+        if given:
+            rows = len(given[0].inputs_BT)
+            loop = dataclasses.replace(config.loop, batch_size=rows * len(given), micro_batch_size=rows)
+            config, data = dataclasses.replace(config, loop=loop), Given(data, given)
+        device = next(model.parameters()).device
+        trainer = Trainer(config, model, data, folder, device=device)
+        if optimizer is not None:
+            trainer.optimizers = optimizer
+        return trainer
+
+
+class Given:
+    """Training data whose batches are the ones given, one after another; all else is the data's own."""
+
+    def __init__(self, data: TrainingData, batches: Sequence[Batch]) -> None:
+        self.tokenizer, self.chat_template = data.tokenizer, data.chat_template
+        self.fingerprint, self._data, self._batches = data.fingerprint, data, batches
+
+    def loader(self, batch_size: int, seed: int, world: World) -> "GivenLoader":
+        """The batches, in order."""
+        return GivenLoader(self._batches)
+
+    def validation(self, batch_size: int, world: World) -> Iterator[Batch]:
+        """The data's own."""
+        return self._data.validation(batch_size, world)
+
+
+class GivenLoader:
+    """Batches from a list."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches, self._place = list(batches), 0
+
+    def __next__(self) -> Batch:
+        self._place += 1
+        return self._batches[self._place - 1]
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the list."""
+        return {"place": self._place}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a place."""
+        self._place = state["place"]
+
+
+class Validation:
+    """The validation split as something that can be gone through again and again."""
+
+    def __init__(self, data: TrainingData, batch_size: int) -> None:
+        self._data, self._batch_size = data, batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._data.validation(self._batch_size, World())
+
+
+def of_config(config: RunConfig, data: TrainingData, model: DecoderLM | None = None) -> dict[str, Any]:
+    """The subject that this configuration makes: arguments for `check`, `model` among them."""
+    torch.manual_seed(config.loop.seed)
+    model = build_model(config.model, config.loop) if model is None else model
+    parts = StackParts(config=config, data=data)
+    return {
+        "model": model,
+        "vocab_size": config.model.vocab_size,
+        "max_len": config.model.max_len,
+        "claims": {
+            "rope_base": config.model.rope_base if config.model.positions == "rope" else None,
+            "window": config.model.window,
+            "scale": config.model.head_dim**-0.5,
+            "positions": config.model.positions != "none",
+            "mask": "key_valid_BS",
+            "documents": "document_BT",
+            "bos_id": data.tokenizer.bos_id,
+        },
+        "optimizer": build_optimizer(model, config.optim, config.loop.backend),
+        "loader": data.loader(config.loop.batch_size, config.loop.seed, World()),
+        "val_loader": Validation(data, config.loop.batch_size),
+        "tokenizer": data.tokenizer,
+        "build": lambda: build_model(config.model, config.loop),
+        "warmup_steps": config.schedule.warmup_steps,
+        "max_steps": config.loop.steps,
+        **{
+            name: getattr(parts, name)
+            for name in (
+                "loss",
+                "schedule",
+                "train_step",
+                "evaluate",
+                "generate",
+                "save",
+                "load",
+                "load_tokenizer",
+            )
+        },
+    }
+
+
+def of_run(folder: str | Path) -> dict[str, Any]:
+    """A run's model with all of its parts, or a checkpoint's or export's with those that can be had.
+
+    Raises:
+        ValueError: there is no such run, or nothing in it that can be read.
+    """
+    path = Path(folder)
+    loaded = load_model(path)
+    if not (path / "checkpoints").is_dir():
+        return {"model": loaded.model, "tokenizer": loaded.tokenizer, "max_len": loaded.config.max_len}
+    config = saved_config(path)
+    if not isinstance(config, RunConfig):
+        return {"model": loaded.model, "tokenizer": loaded.tokenizer, "max_len": loaded.config.max_len}
+    config = copy.deepcopy(config)
+    config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, compile=False, device="cpu"))
+    return of_config(config, TextData(prepare(config.data), config.data), loaded.model)
