@@ -4,11 +4,12 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trueformer.laws.checkpoint_files import EXACT, NEEDS, STEP, different, new_visit, takes, tensors, visit
 from trueformer.laws.counted import none_of
 from trueformer.laws.law import Evidence, law
+from trueformer.laws.once import draws_random_numbers
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.kept import equal, same_bits
 from trueformer.subject.subject import Subject
@@ -61,21 +62,32 @@ def moments(subject: Subject) -> Evidence:
     """Without its second moment, Adam's first step after resuming is lr for every weight, however small its gradient."""
     _both_take(subject, "optimizer")
     seen = visit(subject)
-    then, now = (one.optimizer.state_dict()["state"] for one in (seen.before, seen.after))
-    wrong = [
-        f"{i}.{name}" for i, state in then.items() for name in state if not _kept(now, i, name, state[name])
-    ]
+    then, now = (_numbers_in(one.optimizer.state_dict()) for one in (seen.before, seen.after))
+    wrong = [name for name, value in then.items() if not _kept(value, now.get(name))]
     return tensors(wrong, "a number of the optimizer's state is not as it was saved")
 
 
-def _kept(state: Any, i: Any, name: str, value: Any) -> bool:
-    """Whether a number of the state is there and the same; a step may be a tensor or a number."""
-    other = state.get(i, {}).get(name)
+def _numbers_in(state: Any, name: str = "") -> dict[str, Any]:
+    """The tensors and numbers of a nested state, by their path; options such as lr, which may be new, left out."""
+    if isinstance(state, dict):
+        pairs = [(str(key), part) for key, part in state.items() if key != "param_groups"]
+    elif isinstance(state, list | tuple):
+        pairs = [(str(i), part) for i, part in enumerate(state)]
+    else:
+        return {name: state} if isinstance(state, int | float | Tensor) else {}
+    found: dict[str, Any] = {}
+    for key, part in pairs:
+        found |= _numbers_in(part, f"{name}.{key}".strip("."))
+    return found
+
+
+def _kept(value: Any, other: Any) -> bool:
+    """Whether a number of the state is the same; a step may be a tensor or a number."""
     if isinstance(value, Tensor) and isinstance(other, Tensor) and value.numel() > 1:
         return same_bits(value, other)
-    if isinstance(value, int | float | Tensor) and isinstance(other, int | float | Tensor):
-        return float(value) == float(other) or (math.isnan(float(value)) and math.isnan(float(other)))
-    return equal(value, other)
+    if other is None or (isinstance(other, Tensor) and other.numel() != 1):
+        return False
+    return float(value) == float(other) or (math.isnan(float(value)) and math.isnan(float(other)))
 
 
 @law(
@@ -146,8 +158,7 @@ def _numbers(result: Any) -> list[int]:
 def random_numbers(subject: Subject) -> Evidence:
     """With dropout, a run that is stopped and resumed draws other masks, so nothing can be compared bit for bit."""
     _both_take(subject, "optimizer")
-    drops = any(getattr(m, "p", 0) > 0 for m in subject.model.modules() if isinstance(m, nn.Dropout))
-    if not drops:
+    if not draws_random_numbers(subject):
         raise NotApplicable("the model has no dropout: training draws no random numbers")
     seen = visit(subject)
     moved = not torch.equal(seen.random_then, seen.random_now)

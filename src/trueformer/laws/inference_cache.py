@@ -124,7 +124,7 @@ def rows(subject: Subject) -> Evidence:
 def padded(subject: Subject, left: bool) -> Evidence:
     """Two rows of unequal length, the shorter one padded, compared with each alone where there is text."""
     if subject.interface.mask is None or subject.interface.encoder is not None:
-        raise NotApplicable("the model takes no attention_mask")
+        raise NotApplicable("the model takes no attention_mask (or claims.mask)")
     length = subject.length
     gap = length // 3
     ids, mask = subject.ids(2), torch.ones(2, length, dtype=torch.long)
@@ -134,7 +134,7 @@ def padded(subject: Subject, left: bool) -> Evidence:
     mask[1, text] = 1
     ids[1] = ids[0, 0]
     ids[1, text] = short
-    more: dict[str, Any] = {subject.interface.mask: mask}
+    more: dict[str, Any] = {subject.interface.mask: mask.bool() if subject.claims.mask else mask}
     counted: dict[str, Any] = {}  # positions that are said, for the padded rows and for each alone
     if left and "position_ids" in inspect.signature(subject.exact.forward).parameters:
         more["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
@@ -161,7 +161,7 @@ def _learnt_positions(subject: Subject) -> bool:
     mask = torch.ones(1, subject.length, dtype=torch.long)
     mask[0, 0] = 0
     moved = torch.cat([front, ids[:, :-1]], dim=1)
-    more: dict[str, Any] = {str(subject.interface.mask): mask}
+    more: dict[str, Any] = {str(subject.interface.mask): mask.bool() if subject.claims.mask else mask}
     got = subject.logits(moved, **more)[:, 1:]
     wanted = subject.logits(ids[:, :-1])
     return bool((got - wanted).abs().max() > subject.noise * wanted.abs().max())

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trueformer.laws.inference_calls import Rows, Writer
 from trueformer.laws.once import once
@@ -30,33 +31,43 @@ class Forced:
 
     @contextmanager
     def _hooked(self) -> Iterator[None]:
-        handle = self.model.register_forward_hook(self._say)
+        handle = self.model.register_forward_hook(lambda module, given, out: _replaced(out, self.say()))
         try:
             yield
         finally:
             handle.remove()
 
-    def _say(self, module: nn.Module, given: Any, out: Any) -> Any:
+    def say(self) -> Tensor:
+        """The logits of this pass, which is noted."""
         logits_V = self.steps[min(self.passes, len(self.steps) - 1)]
         self.passes += 1
         self.with_gradients |= torch.is_grad_enabled()
-        self.in_training |= module.training
-        return _replaced(out, logits_V)
+        self.in_training |= self.model.training
+        return logits_V
 
     def write(self, prompts: Rows, n_new: int, **options: Any) -> Rows:
         """New tokens of each row under the forced logits.
 
         Raises:
-            NotApplicable: generate does not call the model as a whole.
+            NotApplicable: nothing that generate runs makes logits as a whole.
         """
         before = self.passes
         with self._hooked():
             rows = self.writer.write(self.model, prompts, n_new, **options)
-        if self.passes == before:
-            raise NotApplicable(
-                "generate does not call the model as a whole, so that its logits cannot be set"
-            )
+        if self.passes > before:
+            return rows
+        with _Products(self, self.writer.subject.vocab_size or 0):
+            rows = self.writer.write(self.model, prompts, n_new, **options)
+        if self.passes == before or not self._says_as_forced():
+            raise NotApplicable("where generate makes its logits cannot be seen")
         return rows
+
+    def _says_as_forced(self) -> bool:
+        """Whether nothing comes after the last product, such as a cap, that would change what was forced."""
+        subject = self.writer.subject
+        with _Products(Forced(self.writer, self.steps[0]), subject.vocab_size or 0):
+            logits_V = subject.logits(subject.ids(1, 1), self.model)[0, -1]
+        return bool(torch.allclose(logits_V.float(), self.steps[0], atol=0.02))
 
     def draws(self, **options: Any) -> list[int]:
         """Many tokens, drawn one after another: rows of a batch if they are drawn apart, else one seed after another."""
@@ -73,6 +84,21 @@ class Forced:
         seeds = [{"seed": i} if "seed" in writer.names else {"luck": i} for i in range(tries)]
         rows = [self.write([prompt], min(room, 12), **options | seed)[0] for seed in seeds]
         return [token for row in rows for token in row]
+
+
+class _Products(TorchDispatchMode):
+    """Replaces the products that are as wide as the vocabulary, for whoever does not call the model as a whole."""
+
+    def __init__(self, forced: Forced, width: int) -> None:
+        super().__init__()
+        self.forced, self.width = forced, width
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        product = func.overloadpacket.__name__ in ("mm", "addmm", "bmm", "baddbmm", "linear", "matmul")
+        if product and isinstance(out, Tensor) and out.shape[-1:] == (self.width,):
+            return _replaced(out, self.forced.say())
+        return out
 
 
 def _replaced(out: Any, logits_V: Tensor) -> Any:

@@ -10,6 +10,7 @@ from trueformer.laws.counted import none_of
 from trueformer.laws.inference_calls import Writer, writer_of
 from trueformer.laws.inference_forced import Forced, four_ids, peaked
 from trueformer.laws.law import Evidence, law
+from trueformer.laws.once import draws_random_numbers
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.kept import same_bits
 from trueformer.subject.subject import Subject
@@ -188,7 +189,7 @@ def _changed(writer: Writer, model: nn.Module, mode: str) -> list[str]:
 def dropout_off(subject: Subject) -> Evidence:
     """`model.eval()` in the script is forgotten once; a generate that sets and restores the mode cannot be misused."""
     writer = writer_of(subject)
-    if not any(isinstance(m, nn.Dropout) and m.p > 0 for m in subject.model.modules()):
+    if not draws_random_numbers(subject):
         raise NotApplicable("the model has no dropout")
     forced = Forced(writer, peaked(writer, four_ids(writer)[0]))
     forced.model.train()

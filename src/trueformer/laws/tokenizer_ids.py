@@ -10,7 +10,17 @@ from torch import Tensor
 
 from trueformer.laws.counted import none_of
 from trueformer.laws.law import Evidence, law
-from trueformer.laws.tokenizer_speech import ENGLISH, TEXTS, Speech, blocks, folded, given, ids_in, speech_of
+from trueformer.laws.tokenizer_speech import (
+    ENGLISH,
+    TEXTS,
+    Speech,
+    alphabet,
+    blocks,
+    folded,
+    given,
+    ids_in,
+    speech_of,
+)
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
 
@@ -201,7 +211,7 @@ def byte_counts(subject: Subject) -> Evidence:
     """ "é" is two bytes. As two tokens, each decodes to "\ufffd": 3 + 3 bytes are counted where there are 2."""
     speech = speech_of(subject)
     count = _bytes_of(speech)
-    texts = [text for text in [ENGLISH, *blocks()] if speech.back(text)[0] == "exact"]
+    texts = [text for text in [ENGLISH, *blocks(), alphabet(speech)] if speech.back(text)[0] == "exact"]
     if not texts:
         raise NotApplicable("no sample comes back exactly")
     wrong = []

@@ -6,6 +6,7 @@ transformers, tokenizers, tiktoken and homemade ones. Also the texts that the la
 
 import functools
 import inspect
+import string
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ PLAIN = {"add_special_tokens": False, "disallowed_special": (), "bos": False, "e
 KEEP = {"skip_special_tokens": False, "skip_special": False, "clean_up_tokenization_spaces": False}
 UNKNOWN_MARKS = ("\ufffd", "<unk>", "[UNK]", "<|unk|>", "⁇")
 ENGLISH = "The quick brown Fox can't jump 13 times, over the lazy dog."
+PRINTABLE = string.printable
 TEXTS = [ENGLISH, "a", "one two", ENGLISH * 3, "fox 13"]
 
 
@@ -172,6 +174,11 @@ def folded(text: str) -> str:
     """A text without what normalisers change: case, accents, widths, spaces, invisible characters."""
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(c for c in plain if unicodedata.category(c)[0] not in "MCZ" and c != "▁")
+
+
+def alphabet(speech: Speech) -> str:
+    """The printable characters that come back as they are, each alone."""
+    return "".join(c for c in PRINTABLE if speech.back(c)[0] == "exact")
 
 
 def _inside(short: str, long: str) -> bool:
