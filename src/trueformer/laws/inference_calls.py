@@ -69,7 +69,7 @@ class Writer:
         self.form, self.make = "tensor", self._exact
         self.model = self._tried()
         self.greedy = self._greedy()
-        self.batches = self._takes_several()
+        self.batches, self.rows_alike = self._takes_several(), False
 
     def _tried(self) -> nn.Module:
         """A copy that generate works with, in float64 if it can be; learns in which form it takes ids."""

@@ -4,8 +4,8 @@ Part of `inference.py`. Shapes: V vocabulary.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -51,21 +51,26 @@ class Forced:
         Raises:
             NotApplicable: nothing that generate runs makes logits as a whole.
         """
-        before = self.passes
-        with self._hooked():
-            rows = self.writer.write(self.model, prompts, n_new, **options)
-        if self.passes > before:
-            return rows
-        with _Products(self, self.writer.subject.vocab_size or 0):
-            rows = self.writer.write(self.model, prompts, n_new, **options)
-        if self.passes == before or not self._says_as_forced():
-            raise NotApplicable("where generate makes its logits cannot be seen")
-        return rows
+        seen = once(self.writer.subject, "how logits are forced", self._how)
+        with seen(self):
+            return self.writer.write(self.model, prompts, n_new, **options)
+
+    def _how(self) -> Callable[["Forced"], AbstractContextManager[Any]]:
+        """A hook on the model where generate calls it, else on its last product."""
+        trial = Forced(self.writer, self.steps[0])
+        for way in (Forced._hooked, _Products):
+            with way(trial):
+                self.writer.write(self.model, self.writer.prompts[:1], 1, **self.writer.greedy)
+            if trial.passes:
+                if way is _Products and not trial._says_as_forced():
+                    break
+                return way
+        raise NotApplicable("where generate makes its logits cannot be seen")
 
     def _says_as_forced(self) -> bool:
         """Whether nothing comes after the last product, such as a cap, that would change what was forced."""
         subject = self.writer.subject
-        with _Products(Forced(self.writer, self.steps[0]), subject.vocab_size or 0):
+        with _Products(self):
             logits_V = subject.logits(subject.ids(1, 1), self.model)[0, -1]
         return bool(torch.allclose(logits_V.float(), self.steps[0], atol=0.02))
 
@@ -75,23 +80,25 @@ class Forced:
         large = sum(p.numel() for p in self.model.parameters()) > 2e7
         prompt = writer.prompts[0][:1]
         room = max(1, (writer.subject.max_len or 64) - 1)
-        tries = 8 if large else 24
-        if writer.batches:
-            rows = self.write([prompt] * (32 if large else 64), min(room, 3 if large else 6), **options)
+        if writer.batches and not writer.rows_alike:
+            rows = self.write([prompt] * 32, min(room, 3 if large else 4), **options)
             if any(row != rows[0] for row in rows):
                 return [token for row in rows for token in row]
-            tries = 4 if len(set(rows[0])) == 1 else tries
-        seeds = [{"seed": i} if "seed" in writer.names else {"luck": i} for i in range(tries)]
-        rows = [self.write([prompt], min(room, 12), **options | seed)[0] for seed in seeds]
-        return [token for row in rows for token in row]
+            if len(set(rows[0])) > 1:  # each row begins its own random numbers alike
+                writer.rows_alike = True
+        seeds = [{"seed": i} if "seed" in writer.names else {"luck": i} for i in range(8)]
+        first = self.write([prompt], min(room, 8), **options | seeds[0])[0]
+        more = seeds[1:3] if len(set(first)) == 1 else seeds[1:]
+        rows = [self.write([prompt], min(room, 8), **options | seed)[0] for seed in more]
+        return [*first, *(token for row in rows for token in row)]
 
 
 class _Products(TorchDispatchMode):
     """Replaces the products that are as wide as the vocabulary, for whoever does not call the model as a whole."""
 
-    def __init__(self, forced: Forced, width: int) -> None:
+    def __init__(self, forced: Forced) -> None:
         super().__init__()
-        self.forced, self.width = forced, width
+        self.forced, self.width = forced, len(forced.steps[0])
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
