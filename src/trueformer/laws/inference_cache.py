@@ -121,6 +121,12 @@ def rows(subject: Subject) -> Evidence:
     return compared(subject, subject.logits(ids), alone, "beside others, a row's logits differ from its own")
 
 
+def absolute_positions(subject: Subject) -> bool:
+    """Whether the places of one token, repeated, can be told apart: by distances alone they cannot."""
+    logits_TV = subject.logits(subject.ids()[:, :1].expand(1, subject.length))[0]
+    return bool((logits_TV - logits_TV[0]).abs().max() > subject.noise * logits_TV.abs().max())
+
+
 def padded(subject: Subject, left: bool) -> Evidence:
     """Two rows of unequal length, the shorter one padded, compared with each alone where there is text."""
     if subject.interface.mask is None or subject.interface.encoder is not None:
@@ -143,7 +149,7 @@ def padded(subject: Subject, left: bool) -> Evidence:
         got = subject.logits(ids, **more)
     except (RuntimeError, ValueError, TypeError) as error:
         raise NotApplicable(f"its attention_mask is not one of ones for text, (B, T): {error}") from error
-    if left and "position_ids" not in more and _learnt_positions(subject):
+    if left and "position_ids" not in more and absolute_positions(subject):
         raise NotApplicable("it takes no position_ids, so that padding in front moves the text")
     whole = subject.logits(ids[:1], **counted)
     wanted = subject.logits(short[None], **{name: told[:, : len(short)] for name, told in counted.items()})
@@ -152,19 +158,6 @@ def padded(subject: Subject, left: bool) -> Evidence:
         compared(subject, got[1:, text], wanted, "padding changes the logits of the text beside it"),
     )
     return max(seen, key=lambda evidence: evidence.measured)
-
-
-def _learnt_positions(subject: Subject) -> bool:
-    """Whether a text that is moved by one position has other logits, with nothing in front to be seen."""
-    ids = subject.ids(1)
-    front = ids[:, :1].expand(1, 1)
-    mask = torch.ones(1, subject.length, dtype=torch.long)
-    mask[0, 0] = 0
-    moved = torch.cat([front, ids[:, :-1]], dim=1)
-    more: dict[str, Any] = {str(subject.interface.mask): mask.bool() if subject.claims.mask else mask}
-    got = subject.logits(moved, **more)[:, 1:]
-    wanted = subject.logits(ids[:, :-1])
-    return bool((got - wanted).abs().max() > subject.noise * wanted.abs().max())
 
 
 @law(

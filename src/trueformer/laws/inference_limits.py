@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trueformer.laws.counted import none_of
+from trueformer.laws.inference_cache import absolute_positions
 from trueformer.laws.inference_calls import Writer, writer_of
 from trueformer.laws.inference_forced import Forced, four_ids, peaked
 from trueformer.laws.law import Evidence, law
@@ -121,8 +122,10 @@ def context_end(subject: Subject) -> Evidence:
 
 def _shortfall(subject: Subject, writer: Writer, seen: list[int], token: int) -> float:
     """How far the token's logit is below the largest, after the latest tokens, or after all that the model takes."""
-    found = []
-    for length in (subject.max_len or 0, (subject.max_len or 0) - 1, len(seen)):
+    found, longest = [], subject.max_len or 0
+    table = any(p.ndim == 2 and p.shape[0] in (longest, longest + 2) for p in subject.model.parameters())
+    learnt = table and absolute_positions(subject)  # such positions do not go on; others may
+    for length in (longest, longest - 1, longest if learnt else len(seen)):
         try:
             last_V = subject.logits(torch.tensor([seen[-length:]]), writer.model)[0, -1]
         except (RuntimeError, ValueError, IndexError, AssertionError):

@@ -5,6 +5,7 @@ The model is made to say p = 0.4, 0.3, 0.2, 0.1 for four tokens; what comes out 
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from trueformer.laws.counted import none_of
@@ -53,10 +54,10 @@ def only(writer: Writer, wanted: int, said: str, **options: Any) -> str:
     return f"{said} of the shares 0.4, 0.3, 0.2, 0.1 leaves {wanted}; what came has shares {shares}"
 
 
-def faults(*said: str) -> Evidence:
-    """Evidence of what was found wrong, the first of it said."""
-    wrong = [words for words in said if words]
-    return none_of(len(wrong), saw=wrong[0] if wrong else "")
+def faults(found: Iterable[str]) -> Evidence:
+    """Evidence of the first thing that is said to be wrong; what comes after it is not tried."""
+    wrong = next((words for words in found if words), "")
+    return none_of(int(bool(wrong)), saw=wrong)
 
 
 @law(
@@ -108,7 +109,7 @@ def temperature(subject: Subject) -> Evidence:
 )
 def zero_temperature(subject: Subject) -> Evidence:
     """logits / 0 is ±inf, their softmax NaN. Take the argmax, as the limit says, or raise."""
-    return _likeliest_or_refused(subject, "temperature", 0.0, 0)
+    return _likeliest_or_refused(subject, "temperature", 0.0)
 
 
 @law(
@@ -125,13 +126,13 @@ def tiny_temperature(subject: Subject) -> Evidence:
     """exp(9000) overflows; exp(9000 - 9000) does not. torch.softmax subtracts the largest, exp() / sum() does not."""
     writer = writer_of(subject)
     writer.asked("temperature")
-    return faults(only(writer, 1, "temperature 1e-4", temperature=1e-4))
+    return faults([only(writer, 1, "temperature 1e-4", temperature=1e-4)])
 
 
 def _likeliest_or_refused(subject: Subject, option: str, *values: float) -> Evidence:
     writer = writer_of(subject)
     writer.asked(option)
-    return faults(*(_as_likeliest(writer, option, value) for value in values))
+    return faults(_as_likeliest(writer, option, value) for value in values)
 
 
 def _as_likeliest(writer: Writer, option: str, value: Any) -> str:
@@ -170,7 +171,7 @@ def top_k_one(subject: Subject) -> Evidence:
     """`logits < topk(logits, k + 1).values[..., -1]` leaves two."""
     writer = writer_of(subject)
     writer.asked("top_k")
-    return faults(only(writer, 1, "top_k=1", top_k=1))
+    return faults([only(writer, 1, "top_k=1", top_k=1)])
 
 
 @law(
@@ -187,7 +188,7 @@ def top_k(subject: Subject) -> Evidence:
     """`logits[logits < topk(logits, k).values[..., -1:]] = -inf` keeps k. With `<=` it keeps k - 1."""
     writer = writer_of(subject)
     writer.asked("top_k")
-    return faults(*(only(writer, k, f"top_k={k}", top_k=k) for k in (2, 3)))
+    return faults(only(writer, k, f"top_k={k}", top_k=k) for k in (2, 3))
 
 
 @law(
@@ -208,7 +209,7 @@ def top_p(subject: Subject) -> Evidence:
     writer = writer_of(subject)
     writer.asked("top_p")
     sizes = {0.6: 2, 0.75: 3, 0.05: 1}
-    return faults(*(only(writer, size, f"top_p={p}", top_p=p) for p, size in sizes.items()))
+    return faults(only(writer, size, f"top_p={p}", top_p=p) for p, size in sizes.items())
 
 
 @law(
@@ -225,7 +226,7 @@ def min_p(subject: Subject) -> Evidence:
     """0.6 of 0.4 is 0.24: the tokens of 0.4 and 0.3 stay. 0.6 alone as the bound would leave none."""
     writer = writer_of(subject)
     writer.asked("min_p")
-    return faults(only(writer, 2, "min_p=0.6", min_p=0.6), only(writer, 3, "min_p=0.3", min_p=0.3))
+    return faults(only(writer, n, f"min_p={p}", min_p=p) for p, n in ((0.6, 2), (0.3, 3)))
 
 
 @law(
