@@ -47,16 +47,40 @@ def test_no_law_is_broken_by_a_sound_model(planted, file):
 
 
 GPT_BUGS = [
-    ("greedy", "last = torch.tensor([len(row) - 1 for row in seen])", "last = torch.tensor([max(0, len(row) - 2) for row in seen])"),
-    ("batched", "for row, token in zip(prompts, chosen[:, 0].tolist(), strict=True)", "for row, token in zip(prompts, [int(chosen[0, 0])] * len(prompts), strict=True)"),
-    ("unequal-rows", "last = torch.tensor([len(row) - 1 for row in seen])", "last = torch.tensor([longest - 1 for row in seen])"),
-    ("prompt-stays", "return torch.tensor(prompts) if", "prompts = [row[1:] for row in prompts]\n    return torch.tensor(prompts) if"),
-    ("frequencies", "torch.multinomial(F.softmax(logits, dim=-1)", "torch.multinomial(F.softmax(F.softmax(logits, dim=-1), dim=-1)"),
+    (
+        "greedy",
+        "last = torch.tensor([len(row) - 1 for row in seen])",
+        "last = torch.tensor([max(0, len(row) - 2) for row in seen])",
+    ),
+    (
+        "batched",
+        "for row, token in zip(prompts, chosen[:, 0].tolist(), strict=True)",
+        "for row, token in zip(prompts, [int(chosen[0, 0])] * len(prompts), strict=True)",
+    ),
+    (
+        "unequal-rows",
+        "last = torch.tensor([len(row) - 1 for row in seen])",
+        "last = torch.tensor([longest - 1 for row in seen])",
+    ),
+    (
+        "prompt-stays",
+        "return torch.tensor(prompts) if",
+        "prompts = [row[1:] for row in prompts]\n    return torch.tensor(prompts) if",
+    ),
+    (
+        "frequencies",
+        "torch.multinomial(F.softmax(logits, dim=-1)",
+        "torch.multinomial(F.softmax(F.softmax(logits, dim=-1), dim=-1)",
+    ),
     ("temperature", "logits = logits / temperature", "logits = logits * temperature"),
     ("top-k-one", "logits < worst_kept", "logits < worst_kept - 0.5"),
     ("top-k", "logits < worst_kept", "logits <= worst_kept"),
     ("top-p", "remove[:, 1:] = remove[:, :-1].clone()\n", "pass\n"),
-    ("filters-keep-proportions", 'masked_fill(logits < worst_kept, float("-inf"))', "masked_fill(logits < worst_kept, 0.0)"),
+    (
+        "filters-keep-proportions",
+        'masked_fill(logits < worst_kept, float("-inf"))',
+        "masked_fill(logits < worst_kept, 0.0)",
+    ),
     ("seed-repeats", "num_samples=1, generator=generator)", "num_samples=1)"),
     ("seeds-differ", "torch.Generator().manual_seed(seed)", "torch.Generator().manual_seed(42)"),
     ("as-many-as-asked", "for _ in range(max_new_tokens)", "for _ in range(max_new_tokens + 1)"),
@@ -64,8 +88,12 @@ GPT_BUGS = [
     ("leaves-alone", "model.train(was_training)", "model.eval()"),
     ("no-gradients", "        with torch.no_grad():\n            yield", "        yield"),
     ("context-end", "row[-model.config.block_size :]", "row"),
-    ("no-growth", "    with evaluating(model):\n        for _ in range(max_new_tokens):\n            logits = last_logits(model, prompts)", "    with evaluating(model):\n        for _ in range(max_new_tokens):\n            logits = last_logits(model, prompts)\n            kept.append(logits)"),
-]  # fmt: skip
+    (
+        "no-growth",
+        "            logits = last_logits(model, prompts)\n",
+        "            kept.append(last_logits(model, prompts))\n            logits = kept[-1]\n",
+    ),
+]
 
 
 @pytest.mark.parametrize(("law", "old", "new"), GPT_BUGS, ids=[bug[0] for bug in GPT_BUGS])
@@ -81,11 +109,19 @@ LLAMA_BUGS = [
     ("cache-by-token", "freqs_cis = self.rotary(start, seqlen)", "freqs_cis = self.rotary(0, seqlen)"),
     ("cache-by-pieces", ".tril(total - seqlen)", ".tril()"),
     ("greedy", "freqs_cis = self.rotary(start, seqlen)", "freqs_cis = self.rotary(0, seqlen)"),
-    ("forgets", "if start_pos == 0 and (self.cache_k is None or len(self.cache_k) != bsz):", "if self.cache_k is None:"),
+    (
+        "forgets",
+        "if start_pos == 0 and (self.cache_k is None or len(self.cache_k) != bsz):",
+        "if self.cache_k is None:",
+    ),
     ("top-p", "torch.where(before > p, 0.0, ordered)", "torch.where(before + ordered > p, 0.0, ordered)"),
     ("stops", "if stop_id in row[prompt_length:]:", "if stop_id in row[prompt_length + 1 :]:"),
-    ("temperature", "torch.softmax(logits / temperature, dim=-1)", "torch.softmax(logits, dim=-1) / temperature"),
-]  # fmt: skip
+    (
+        "temperature",
+        "torch.softmax(logits / temperature, dim=-1)",
+        "torch.softmax(logits, dim=-1) / temperature",
+    ),
+]
 
 
 @pytest.mark.parametrize(("law", "old", "new"), LLAMA_BUGS, ids=[bug[0] for bug in LLAMA_BUGS])
@@ -94,9 +130,12 @@ def test_a_bug_planted_in_the_llama_breaks_the_law(planted, law, old, new):
     if law == "forgets":  # a cache that is never begun anew, nor freed, and longer than what was written
         edits += [
             ("layer.attention.cache_k = layer.attention.cache_v = None", "pass"),
-            ("return self.cache_k[:, : start_pos + seqlen], self.cache_v[:, : start_pos + seqlen]",
-             "self.end = max(getattr(self, 'end', 0), start_pos + seqlen)\n        return self.cache_k[:, : self.end], self.cache_v[:, : self.end]"),
-        ]  # fmt: skip
+            (
+                "return self.cache_k[:, : start_pos + seqlen], self.cache_v[:, : start_pos + seqlen]",
+                "self.end = max(getattr(self, 'end', 0), start_pos + seqlen)\n"
+                "        return self.cache_k[:, : self.end], self.cache_v[:, : self.end]",
+            ),
+        ]
     found = verdict(subject_of(planted(LLAMA, *edits)), law)
     assert found in ("broken", "crashed") if law == "forgets" else found == "broken"
     assert verdict(subject_of(planted(LLAMA)), law) == "holds"

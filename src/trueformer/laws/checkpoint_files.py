@@ -178,13 +178,17 @@ def head(file: Path) -> bytes:
 
 @dataclass(kw_only=True)
 class Visit:
-    """A training after two steps, what was loaded from its checkpoint, and the random numbers' states at both."""
+    """A training after two steps, what was loaded from its checkpoint, and the random numbers' states at both.
+
+    `random_saved` where the checkpoint holds the state's bytes.
+    """
 
     before: Training
     after: Training
     result: Any
     random_then: Tensor
     random_now: Tensor
+    random_saved: bool
 
 
 def visit(subject: Subject) -> Visit:
@@ -201,10 +205,12 @@ def new_visit(subject: Subject) -> Visit:
         torch.manual_seed(1234)
         then = torch.get_rng_state()
         lies = save(subject, before, path, whole=True)
+        saved = any(then.numpy().tobytes() in file.read_bytes() for file in files(path))
         torch.manual_seed(99)
         result = load(subject, after, lies, whole=True)
+        now = torch.get_rng_state()
     return Visit(
-        before=before, after=after, result=result, random_then=then, random_now=torch.get_rng_state()
+        before=before, after=after, result=result, random_then=then, random_now=now, random_saved=saved
     )
 
 

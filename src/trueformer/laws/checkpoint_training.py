@@ -146,14 +146,13 @@ def _numbers(result: Any) -> list[int]:
 
 @law(
     "checkpoint/random-numbers",
-    statement="After loading, random numbers go on where they were.",
+    statement="Random numbers whose state is saved go on after loading where they were.",
     source="PyTorch notes on reproducibility",
     looks="Saves, lets the generator go elsewhere, loads, and compares the generator's state.",
     tolerance="0: the state is a few thousand bytes.",
     symptoms="A resumed run differs from one that never stopped, by its dropout.",
-    causes="torch.get_rng_state() is not saved.",
+    causes="torch.set_rng_state() is not called, or is followed by something that draws.",
     needs=(*NEEDS, "optimizer"),
-    advice=True,
 )
 def random_numbers(subject: Subject) -> Evidence:
     """With dropout, a run that is stopped and resumed draws other masks, so nothing can be compared bit for bit."""
@@ -161,6 +160,8 @@ def random_numbers(subject: Subject) -> Evidence:
     if not draws_random_numbers(subject):
         raise NotApplicable("the model has no dropout: training draws no random numbers")
     seen = visit(subject)
+    if not seen.random_saved:
+        raise NotApplicable("the checkpoint does not hold the state of torch's random numbers")
     moved = not torch.equal(seen.random_then, seen.random_now)
     return none_of(int(moved), saw="the random numbers' state is not that of the save")
 

@@ -136,8 +136,10 @@ def _shortfall(subject: Subject, writer: Writer, seen: list[int], token: int) ->
 
 def _deliberate(error: Exception) -> bool:
     """Whether somebody wrote `raise` or `assert` for this, rather than an index running over."""
+    if isinstance(error, ValueError | AssertionError | NotImplementedError):
+        return True
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return not isinstance(error, IndexError | KeyError) and (last.line or "").startswith(("raise", "assert"))
+    return not isinstance(error, LookupError) and (last.line or "").startswith("raise")
 
 
 @law(
