@@ -11,7 +11,16 @@ from typing import Any
 
 from trueformer.laws.counted import none_of
 from trueformer.laws.law import Evidence, law
-from trueformer.laws.tokenizer_speech import ENGLISH, PRINTABLE, Speech, alphabet, asked, blocks, speech_of
+from trueformer.laws.tokenizer_speech import (
+    ENGLISH,
+    PRINTABLE,
+    Speech,
+    alphabet,
+    asked,
+    blocks,
+    given,
+    speech_of,
+)
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
 
@@ -88,6 +97,30 @@ def white_space(subject: Subject) -> Evidence:
     wrong = [(text, came) for text in texts for kind, came in [speech.back(text)] if kind in LOST]
     saw = f"{wrong[0][0]!r} comes back as {wrong[0][1]!r}" if wrong else ""
     return none_of(len(wrong), unit=f"of {len(texts)} texts", saw=saw)
+
+
+@law(
+    "tokenizer/character-count",
+    statement="A tokenizer that has an id for each character has one for each space and line end too.",
+    source="Definition of a character tokenizer",
+    looks="Where words have as many ids as letters, counts the ids of text with spaces inside and around.",
+    tolerance="0 ids missing.",
+    symptoms="Words run together; a generated line never ends.",
+    causes="strip() or split() before encoding.",
+    needs=("tokenizer",),
+)
+def character_count(subject: Subject) -> Evidence:
+    """`[table[c] for c in text.strip()]` loses the line end, which the model then never learns to write."""
+    speech = speech_of(subject)
+    if any(len(given(speech, word)) != len(word) for word in ("a", "dog", "the dog", "quick brown fox")):
+        raise NotApplicable("it is no tokenizer of single characters")
+    texts = (" ", "\n", "dog ", " dog", "dog\n", "the  dog", "the dog \n\n a fox ")
+    wrong = [
+        f"{text!r} has {len(given(speech, text))} ids"
+        for text in texts
+        if len(given(speech, text)) != len(text)
+    ]
+    return none_of(len(wrong), unit=f"of {len(texts)} texts", saw=wrong[0] if wrong else "")
 
 
 @law(
