@@ -272,6 +272,13 @@ def test_t16_positions_that_wrap(planted):
     assert found.verdict is Verdict.BROKEN
 
 
+def test_t16_a_context_that_keeps_its_beginning(planted):
+    keeping = planted(GPT, ("row[-model.config.block_size :]", "row[: model.config.block_size]"))
+    assert verdict(subject_of(keeping), "context-end") == "broken"
+    assert verdict(subject_of(planted(GPT)), "context-end") == "holds"
+    assert verdict(subject_of(planted(LLAMA)), "context-end") == "holds"
+
+
 def test_what_gives_text_is_not_judged(planted):
     results = examined(small(planted, lambda model, ids, max_new_tokens: "some text"))
     laws = {name: r for name, r in results.items() if "generate" in r.law.needs}

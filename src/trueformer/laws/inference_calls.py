@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trueformer.laws.once import once
 from trueformer.subject.errors import NotApplicable
-from trueformer.subject.interface import call_by_name
+from trueformer.subject.interface import call_by_name, read
 from trueformer.subject.kept import random_numbers_kept
 from trueformer.subject.subject import Subject, stirred
 
@@ -140,6 +140,20 @@ class Writer:
         with random_numbers_kept():
             torch.manual_seed(luck)
             return read_rows(call_by_name(self.function, *spare, **offered))
+
+    def heard(self, prompt: list[int], n_new: int) -> tuple[list[int], list[Tensor]]:
+        """New tokens, and the logits (V,) that the model said for each; none of these where it is not called whole."""
+        said: list[Tensor] = []
+
+        def note(module: nn.Module, given: Any, out: Any) -> None:
+            said.append(read(out, torch.zeros(1, 1)).logits[0, -1].clone())
+
+        handle = self.model.register_forward_hook(note)
+        try:
+            (new,) = self.write(self.model, [prompt], n_new, **self.greedy)
+        finally:
+            handle.remove()
+        return new, said[: len(new)] if len(said) >= len(new) else []
 
     def _ids(self, prompts: Rows) -> Any:
         if self.form == "list":

@@ -95,8 +95,8 @@ def empty_prompt(subject: Subject) -> Evidence:
     "inference/context-end",
     statement="Past the longest context, writing is refused in words or slides on with the latest tokens.",
     source="T16 of the catalogue of defects",
-    looks="Continues a prompt as long as the context by six tokens, and compares with a pass over the latest ones.",
-    tolerance="2e-4 of the largest logit, so that ties may fall either way.",
+    looks="Continues a prompt as long as the context by six tokens, and compares its logits with a pass over the latest.",
+    tolerance="2e-4 of the largest logit: rounding, in float32 at worst.",
     symptoms="IndexError in a long chat; or text that turns to nonsense at the end of the context.",
     causes="Positions that wrap or stay at the last; a cache that overwrites its end; no check.",
     needs=NEEDS,
@@ -109,28 +109,36 @@ def context_end(subject: Subject) -> Evidence:
         raise NotApplicable(f"the longest context is not known, or above {LONGEST}")
     prompt = subject.ids(1, longest, seed=5).tolist()[0]
     try:
-        (new,) = writer.write(writer.model, [prompt], 6, **writer.greedy)
+        new, said = writer.heard(prompt, 6)
     except Exception as error:  # noqa: BLE001 - whether it was meant is judged
         meant = _deliberate(error)
         return none_of(int(not meant), saw=f"{type(error).__name__}: {error}")
-    short = [_shortfall(subject, writer, prompt + new[:i], token) for i, token in enumerate(new)]
-    worst = max(short, default=0.0)
+    heard = said or [None] * len(new)
+    off = [_off(subject, prompt + new[:i], new[i], logits_V) for i, logits_V in enumerate(heard)]
+    worst = max(off, default=0.0)
     bound = max(subject.noise, 2e-4)
-    saw = f"of {new} some are not the likeliest after the latest {longest} tokens" if worst > bound else ""
-    return Evidence(measured=worst, bound=bound, unit="of the largest logit", saw=saw)
+    saw = f"past {longest} tokens the model says what it does not say of the latest {longest}"
+    return Evidence(
+        measured=worst, bound=bound, unit="of the largest logit", saw=saw if worst > bound else ""
+    )
 
 
-def _shortfall(subject: Subject, writer: Writer, seen: list[int], token: int) -> float:
-    """How far the token's logit is below the largest, after the latest tokens, or after all that the model takes."""
+def _off(subject: Subject, seen: list[int], token: int, said_V: Tensor | None) -> float:
+    """How far what was said is from the logits after the latest tokens, or after all that the model takes.
+
+    Where it was not heard, how far the token's logit is below the largest.
+    """
+    model = writer_of(subject).model
     found, longest = [], subject.max_len or 0
     table = any(p.ndim == 2 and p.shape[0] in (longest, longest + 2) for p in subject.model.parameters())
     learnt = table and absolute_positions(subject)  # such positions do not go on; others may
     for length in (longest, longest - 1, longest if learnt else len(seen)):
         try:
-            last_V = subject.logits(torch.tensor([seen[-length:]]), writer.model)[0, -1]
+            last_V = subject.logits(torch.tensor([seen[-length:]]), model)[0, -1]
         except (RuntimeError, ValueError, IndexError, AssertionError):
             continue
-        found.append(float((last_V.max() - last_V[token]) / last_V.abs().max()))
+        short = last_V.max() - last_V[token] if said_V is None else (said_V - last_V).abs().max()
+        found.append(float(short / last_V.abs().max()))
     return min(found, default=0.0)
 
 
