@@ -77,7 +77,7 @@ class Forced:
     def draws(self, **options: Any) -> list[int]:
         """Many tokens, drawn one after another: rows of a batch if they are drawn apart, else one seed after another."""
         writer = self.writer
-        large = sum(p.numel() for p in self.model.parameters()) > 2e7
+        large = sum(p.numel() for p in self.model.parameters()) > 2e6
         prompt = writer.prompts[0][:1]
         room = max(1, (writer.subject.max_len or 64) - 1)
         if writer.batches and not writer.rows_alike:

@@ -95,7 +95,7 @@ def empty_prompt(subject: Subject) -> Evidence:
     "inference/context-end",
     statement="Past the longest context, writing is refused in words or slides on with the latest tokens.",
     source="T16 of the catalogue of defects",
-    looks="Continues a prompt as long as the context by six tokens, and compares its logits with a pass over the latest.",
+    looks="Continues a prompt as long as the context by two tokens, and compares its logits with a pass over the latest.",
     tolerance="2e-4 of the largest logit: rounding, in float32 at worst.",
     symptoms="IndexError in a long chat; or text that turns to nonsense at the end of the context.",
     causes="Positions that wrap or stay at the last; a cache that overwrites its end; no check.",
@@ -109,7 +109,7 @@ def context_end(subject: Subject) -> Evidence:
         raise NotApplicable(f"the longest context is not known, or above {LONGEST}")
     prompt = subject.ids(1, longest, seed=5).tolist()[0]
     try:
-        new, said = writer.heard(prompt, 6)
+        new, said = writer.heard(prompt, 2)
     except Exception as error:  # noqa: BLE001 - whether it was meant is judged
         meant = _deliberate(error)
         return none_of(int(not meant), saw=f"{type(error).__name__}: {error}")
