@@ -249,6 +249,12 @@ def test_white_space_that_is_joined():
     assert verdict(joined, "white-space") == "broken"
 
 
+def test_one_byte_lost_by_a_tokenizer_of_bytes():
+    lost = broken(encode=lambda self, t, **more: [i for i in Bytes.encode(self, t) if i != ord("<")])
+    assert verdict(lost, "round-trip") == "broken"
+    assert verdict(Bytes(), "round-trip") == "holds"
+
+
 def test_spaces_lost_by_a_tokenizer_of_characters():
     stripped = broken(Characters, encode=lambda self, t: Characters.encode(self, t.strip()))
     assert verdict(stripped, "character-count") == "broken"

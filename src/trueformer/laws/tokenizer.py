@@ -42,7 +42,11 @@ def returned(subject: Subject, texts: Iterable[str]) -> Evidence:
     known = {text: told for text, told in outcomes.items() if told[0] not in ("unknown", "refused")}
     if not known:
         raise NotApplicable("it knows none of the characters that this law tries")
-    wrong = {text: came for text, (kind, came) in known.items() if kind == "changed"}
+    exact = sum(kind == "exact" for kind, _ in outcomes.values())
+    faults = (
+        ("changed", "lost") if exact > 0.8 * len(outcomes) else ("changed",)
+    )  # all but a few: it knows all
+    wrong = {text: came for text, (kind, came) in known.items() if kind in faults}
     if len(wrong) < len(known) / 2 and any(kind == "normalised" for kind, _ in known.values()):
         raise NotApplicable(NORMALISES)
     first = next(iter(wrong), "")
