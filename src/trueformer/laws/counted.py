@@ -1,0 +1,14 @@
+"""Evidence that is a count of faults, of which there may be none."""
+
+from trueformer.laws.law import Evidence
+
+
+def none_of(faults: int, *, unit: str = "", where: str = "", saw: str = "") -> Evidence:
+    """Evidence that holds where there are no faults; `saw` is kept only where there are."""
+    return Evidence(
+        measured=float(faults),
+        bound=0.0,
+        unit=unit,
+        where=where if faults else "",
+        saw=saw[:300] if faults else "",
+    )

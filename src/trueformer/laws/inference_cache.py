@@ -1,0 +1,195 @@
+"""Caches and padding, seen in the logits: what a model remembers is what it would compute. Part of `inference.py`.
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+import copy
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trueformer.laws.law import Evidence, law
+from trueformer.subject.errors import NotApplicable
+from trueformer.subject.subject import Subject
+
+TOLERANCE = "1e-5 of the largest logit: the order of sums differs, in float64, with tables in float32."
+
+
+def compared(subject: Subject, got_BTV: Tensor, wanted_BTV: Tensor, saw: str) -> Evidence:
+    """Evidence that logits are the same, with the position where they differ most."""
+    off_BT = (got_BTV - wanted_BTV).abs().amax(-1)
+    measured = float(off_BT.max() / wanted_BTV.abs().max())
+    row, t = divmod(int(off_BT.argmax()), off_BT.shape[1])
+    broken = not measured <= subject.noise
+    return Evidence(
+        measured=measured,
+        bound=subject.noise,
+        unit="of the largest logit",
+        where=f"row {row}, token {t}" if broken else "",
+        saw=saw if broken else "",
+    )
+
+
+def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int], **more: Any) -> Tensor:
+    """Logits (B, T, V), computed in pieces that each see the ones before through the cache.
+
+    Raises:
+        NotApplicable: the model has neither `past_key_values` nor `start_pos`.
+    """
+    known = inspect.signature(subject.exact.forward).parameters
+    if not subject.claims.causal or not (
+        {"past_key_values", "use_cache"} <= set(known) or "start_pos" in known
+    ):
+        raise NotApplicable("the model takes no past_key_values and no start_pos")
+    model = copy.deepcopy(subject.exact) if "start_pos" in known else subject.exact  # its cache is inside
+    past, start, parts = None, 0, []
+    for length in pieces:
+        kept: dict[str, Any] = (
+            {"start_pos": start} if "start_pos" in known else {"past_key_values": past, "use_cache": True}
+        )
+        out = subject.call(model, ids_BT[:, start : start + length], **kept, **more)
+        past, start = getattr(out.whole, "past_key_values", None), start + length
+        if past is None and "start_pos" not in known:
+            raise NotApplicable("the model gives no past_key_values back")
+        parts.append(out.logits)
+    return torch.cat(parts, dim=1)
+
+
+@law(
+    "inference/cache-by-token",
+    statement="Logits computed token by token with the cache are those of one pass, at every position.",
+    source="N9 of the catalogue of defects",
+    looks="Feeds a text one token at a time, with past_key_values or start_pos, and compares with a pass over all of it.",
+    tolerance=TOLERANCE,
+    symptoms="Generation is worse than the loss promises, and the more so the longer the text.",
+    causes="Positions that begin at 0 for each token; one that advances after the first layer; keys not rotated.",
+    needs=("logits",),
+)
+def cache_by_token(subject: Subject) -> Evidence:
+    """Token 7 is fed alone. If it is embedded at position 0, or sees only itself, its logits are a first token's."""
+    ids = subject.ids(2)
+    got = cached(subject, ids, [1] * subject.length)
+    return compared(subject, got, subject.logits(ids), "with the cache, a token's logits differ")
+
+
+@law(
+    "inference/cache-by-pieces",
+    statement="A prompt fed in pieces gives the logits of the whole.",
+    source="Chunked prefill: Agrawal et al. 2023, arXiv:2308.16369",
+    looks="Feeds a text in pieces of 3, and in two of unequal length, with past_key_values or start_pos.",
+    tolerance=TOLERANCE,
+    symptoms="A long prompt, or the second turn of a chat, is misread.",
+    causes="A causal mask that is aligned to the first key; none at all when there is a cache.",
+    needs=("logits",),
+)
+def cache_by_pieces(subject: Subject) -> Evidence:
+    """With 7 keys kept and 3 new queries, the mask is 3 by 10 and ends in a triangle at the right.
+
+    `is_causal=True` of scaled_dot_product_attention puts the triangle at the left: each query sees one key.
+    """
+    ids, length = subject.ids(2), subject.length
+    if length < 4:
+        raise NotApplicable("the model takes too few tokens")
+    threes = [3] * (length // 3) + [length % 3] * (length % 3 > 0)
+    wanted = subject.logits(ids)
+    seen = [
+        compared(
+            subject, cached(subject, ids, pieces), wanted, f"in pieces of {pieces[:2]}… the logits differ"
+        )
+        for pieces in (threes, [length // 3 * 2, length - length // 3 * 2])
+    ]
+    return max(seen, key=lambda evidence: evidence.measured)
+
+
+@law(
+    "inference/rows",
+    statement="The logits of a row do not depend on the rows beside it.",
+    source="T20 of the catalogue of defects",
+    looks="Compares three rows together with each alone.",
+    tolerance=TOLERANCE,
+    symptoms="An answer changes with who else is asking.",
+    causes="Statistics over the batch; a view that mixes rows and heads; experts that overflow.",
+    needs=("logits",),
+)
+def rows(subject: Subject) -> Evidence:
+    """`x.view(T, B, H, D)` of a (B, T, H·D) tensor gives each row parts of the others."""
+    ids = subject.ids(3)
+    alone = torch.cat([subject.logits(row[None]) for row in ids])
+    return compared(subject, subject.logits(ids), alone, "beside others, a row's logits differ from its own")
+
+
+def absolute_positions(subject: Subject) -> bool:
+    """Whether the places of one token, repeated, can be told apart: by distances alone they cannot."""
+    logits_TV = subject.logits(subject.ids()[:, :1].expand(1, subject.length))[0]
+    return bool((logits_TV - logits_TV[0]).abs().max() > subject.noise * logits_TV.abs().max())
+
+
+def padded(subject: Subject, left: bool) -> Evidence:
+    """Two rows of unequal length, the shorter one padded, compared with each alone where there is text."""
+    if subject.interface.mask is None or subject.interface.encoder is not None:
+        raise NotApplicable("the model takes no attention_mask (or claims.mask)")
+    length = subject.length
+    gap = length // 3
+    ids, mask = subject.ids(2), torch.ones(2, length, dtype=torch.long)
+    short = ids[1, : length - gap].clone()
+    text = slice(gap, length) if left else slice(0, length - gap)
+    mask[1, : gap if left else length] = 0
+    mask[1, text] = 1
+    ids[1] = ids[0, 0]
+    ids[1, text] = short
+    more: dict[str, Any] = {subject.interface.mask: mask.bool() if subject.claims.mask else mask}
+    counted: dict[str, Any] = {}  # positions that are said, for the padded rows and for each alone
+    if left and "position_ids" in inspect.signature(subject.exact.forward).parameters:
+        more["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+        counted["position_ids"] = torch.arange(length)[None]
+    try:
+        got = subject.logits(ids, **more)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise NotApplicable(f"its attention_mask is not one of ones for text, (B, T): {error}") from error
+    if left and "position_ids" not in more and absolute_positions(subject):
+        raise NotApplicable("it takes no position_ids, so that padding in front moves the text")
+    whole = subject.logits(ids[:1], **counted)
+    wanted = subject.logits(short[None], **{name: told[:, : len(short)] for name, told in counted.items()})
+    seen = (
+        compared(subject, got[:1], whole, "beside a padded row, a whole one's logits differ"),
+        compared(subject, got[1:, text], wanted, "padding changes the logits of the text beside it"),
+    )
+    return max(seen, key=lambda evidence: evidence.measured)
+
+
+@law(
+    "inference/right-padding",
+    statement="Padding on the right, masked, changes no logit of the text.",
+    source="T20 of the catalogue of defects",
+    looks="Pads a row on the right, with attention_mask, and compares its text with the row alone.",
+    tolerance=TOLERANCE,
+    symptoms="Batches score worse than single texts; accuracy depends on the batch size.",
+    causes="The mask is added to the scores as 0 and 1; it is not used; it is inverted.",
+    needs=("logits",),
+)
+def right_padding(subject: Subject) -> Evidence:
+    """`scores + mask` with a mask of 0 and 1 hides nothing; it must be 0 and -inf."""
+    return padded(subject, left=False)
+
+
+@law(
+    "inference/left-padding",
+    statement="Padding on the left, masked and with positions that count from the text, changes no logit of it.",
+    source="T20 of the catalogue of defects",
+    looks="Pads a row on the left, with attention_mask and position_ids, and compares with the row alone.",
+    tolerance=TOLERANCE,
+    symptoms="Batched generation is worse than single, for the shorter prompts.",
+    causes="position_ids or the mask are ignored when both padding and causality are to be kept.",
+    needs=("logits",),
+)
+def left_padding(subject: Subject) -> Evidence:
+    """Generating in batches pads in front, so that the last tokens stand together. The text must not see the padding.
+
+    Absolute positions must count from its first token; rotary ones need not, as only distances matter.
+    """
+    if not subject.claims.causal:
+        raise NotApplicable("the model reads in both directions")
+    return padded(subject, left=True)
