@@ -82,7 +82,11 @@ class StackParts:
             repetition_penalty=repetition_penalty,
             seed=seed,
         )
-        written = generate(model.eval(), rows, sampling, max_new_tokens=max_new_tokens)
+        was_training = model.training
+        try:
+            written = generate(model.eval(), rows, sampling, max_new_tokens=max_new_tokens)
+        finally:
+            model.train(was_training)
         return [row + new.ids for row, new in zip(rows, written, strict=True)]
 
     def save(self, model: DecoderLM, optimizer: Optimizers, folder: Path) -> None:

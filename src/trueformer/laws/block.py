@@ -65,7 +65,7 @@ def zeroed_blocks(subject: Subject) -> list[Zeroed]:
     Raises:
         NotApplicable: what comes out is not finite.
     """
-    found = subject.once(_zeroed_blocks)
+    found = subject.once("block_zeroed_blocks", lambda: _zeroed_blocks(subject))
     if any(not torch.isfinite(each.passage.gave).all() for each in found):
         raise NotApplicable("a block without weights gives NaN: see the laws of norm")
     return found

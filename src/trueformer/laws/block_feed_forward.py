@@ -79,7 +79,7 @@ def feed_forwards(subject: Subject) -> list[str]:
 def measured(subject: Subject) -> dict[str, tuple[float, float]]:
     """For each feed-forward layer: how far other tokens move with one, and how far it is from linear."""
     feed_forwards(subject)
-    return subject.once(_measured)
+    return subject.once("block_feed_forward_measured", lambda: _measured(subject))
 
 
 def _measured(subject: Subject) -> dict[str, tuple[float, float]]:

@@ -30,7 +30,7 @@ class Passage:
 
 def scratch(subject: Subject) -> nn.Module:
     """A copy of `exact` that laws may change, if they put it back."""
-    return subject.once(_scratch)
+    return subject.once("block_parts_scratch", lambda: _scratch(subject))
 
 
 def _scratch(subject: Subject) -> nn.Module:
@@ -39,7 +39,7 @@ def _scratch(subject: Subject) -> nn.Module:
 
 def in_evaluation(subject: Subject) -> nn.Module:
     """A copy of the model as it is, in evaluation mode; laws do not change it."""
-    return subject.once(_in_evaluation)
+    return subject.once("block_parts_in_evaluation", lambda: _in_evaluation(subject))
 
 
 def _in_evaluation(subject: Subject) -> nn.Module:
@@ -127,7 +127,7 @@ def groups(subject: Subject) -> list[list[str]]:
     Raises:
         NotApplicable: there are none.
     """
-    found = subject.once(_groups)
+    found = subject.once("block_parts_groups", lambda: _groups(subject))
     if not found:
         raise NotApplicable("no blocks were seen: modules in a row that turn a hidden state into another")
     return found

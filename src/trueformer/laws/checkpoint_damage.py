@@ -22,7 +22,6 @@ from trueformer.laws.checkpoint_files import (
 )
 from trueformer.laws.counted import none_of
 from trueformer.laws.law import Evidence, law
-from trueformer.laws.once import once
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
 
@@ -139,7 +138,7 @@ def _truncated(subject: Subject) -> tuple[bool, list[str]]:
             raised = _raises(subject, other, lies)
         return raised, different(other.model, subject.model)
 
-    return once(subject, "truncated checkpoint", measure)
+    return subject.once("truncated checkpoint", measure)
 
 
 @law(
@@ -220,7 +219,7 @@ def _interrupted(subject: Subject) -> tuple[bool, str]:
             other.model, old.model
         ) else "what is loaded is neither old nor new"
 
-    return once(subject, "interrupted checkpoint", measure)
+    return subject.once("interrupted checkpoint", measure)
 
 
 def _fails(subject: Subject, one: Training, path: Path, limit: int) -> bool:

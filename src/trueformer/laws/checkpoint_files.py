@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from trueformer.laws.counted import none_of
 from trueformer.laws.law import Evidence
-from trueformer.laws.once import once
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.interface import call_by_name
 from trueformer.subject.kept import same_bits
@@ -193,7 +192,7 @@ class Visit:
 
 def visit(subject: Subject) -> Visit:
     """Saved and loaded once for all laws that only look."""
-    return once(subject, "checkpoint visit", lambda: new_visit(subject))
+    return subject.once("checkpoint visit", lambda: new_visit(subject))
 
 
 def new_visit(subject: Subject) -> Visit:

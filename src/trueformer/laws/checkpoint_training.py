@@ -8,8 +8,8 @@ from torch import Tensor
 
 from trueformer.laws.checkpoint_files import EXACT, NEEDS, STEP, different, new_visit, takes, tensors, visit
 from trueformer.laws.counted import none_of
+from trueformer.laws.draws import draws_random_numbers
 from trueformer.laws.law import Evidence, law
-from trueformer.laws.once import draws_random_numbers
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.kept import equal, same_bits
 from trueformer.subject.subject import Subject

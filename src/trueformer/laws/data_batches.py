@@ -108,7 +108,7 @@ def replaced(whole: Any, inputs: Tensor | None = None, targets: Tensor | None = 
     def put(leaf: Any) -> Any:
         if leaf is batch.inputs and inputs is not None:
             return inputs.to(leaf.dtype)
-        if leaf is not None and leaf is batch.targets and targets is not None:
+        if isinstance(leaf, Tensor) and leaf is batch.targets and targets is not None:
             return targets.to(leaf.dtype)
         return leaf
 

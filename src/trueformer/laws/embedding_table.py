@@ -29,7 +29,7 @@ def table(subject: Subject) -> str:
 
 def table_or_none(subject: Subject) -> str | None:
     """The same, or nothing."""
-    return subject.once(_table)
+    return subject.once("embedding_table_table", lambda: _table(subject))
 
 
 def _table(subject: Subject) -> str | None:

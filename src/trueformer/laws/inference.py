@@ -11,7 +11,6 @@ import torch
 from trueformer.laws.counted import none_of
 from trueformer.laws.inference_calls import Rows, writer_of
 from trueformer.laws.law import Evidence, law
-from trueformer.laws.once import once
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
 
@@ -25,7 +24,7 @@ def alone(subject: Subject) -> Rows:
     def make() -> Rows:
         return [writer.write(writer.model, [p], writer.n_new, **writer.greedy)[0] for p in writer.prompts]
 
-    return once(subject, "written alone", make)
+    return subject.once("written alone", make)
 
 
 def shortfall(subject: Subject, prompt: list[int], new: list[int]) -> tuple[float, int]:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trueformer.laws.once import once
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.interface import call_by_name, read
 from trueformer.subject.kept import random_numbers_kept
@@ -213,4 +212,4 @@ def read_rows(given: Any) -> Rows:
 
 def writer_of(subject: Subject) -> Writer:
     """How this subject's generate is called; learnt once."""
-    return once(subject, "writer", lambda: Writer(subject))
+    return subject.once("writer", lambda: Writer(subject))

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trueformer.laws.inference_calls import Rows, Writer
-from trueformer.laws.once import once
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import stirred
 
@@ -26,7 +25,7 @@ class Forced:
 
     def __init__(self, writer: Writer, *steps: Tensor) -> None:
         self.writer, self.steps = writer, steps
-        self.model = once(writer.subject, "forced", lambda: stirred(writer.subject.copied().eval()))
+        self.model = writer.subject.once("forced", lambda: stirred(writer.subject.copied().eval()))
         self.passes, self.with_gradients, self.in_training = 0, False, False
 
     @contextmanager
@@ -51,7 +50,7 @@ class Forced:
         Raises:
             NotApplicable: nothing that generate runs makes logits as a whole.
         """
-        seen = once(self.writer.subject, "how logits are forced", self._how)
+        seen = self.writer.subject.once("how logits are forced", self._how)
         with seen(self):
             return self.writer.write(self.model, prompts, n_new, **options)
 

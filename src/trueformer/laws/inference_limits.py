@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from trueformer.laws.counted import none_of
+from trueformer.laws.draws import draws_random_numbers
 from trueformer.laws.inference_cache import absolute_positions
 from trueformer.laws.inference_calls import Writer, writer_of
 from trueformer.laws.inference_forced import Forced, four_ids, peaked
 from trueformer.laws.law import Evidence, law
-from trueformer.laws.once import draws_random_numbers
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.kept import same_bits
 from trueformer.subject.subject import Subject

@@ -69,7 +69,7 @@ def norms(subject: Subject) -> list[Norm]:
     Raises:
         NotApplicable: there is none.
     """
-    found = subject.once(_found)
+    found = subject.once("norm_modules_found", lambda: _found(subject))
     if not found:
         raise NotApplicable("no module was seen that is a norm")
     return found

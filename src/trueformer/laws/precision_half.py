@@ -132,14 +132,13 @@ def runs_in_bfloat16(subject: Subject) -> Evidence:
 def finite_in_half(subject: Subject) -> Evidence:
     """`finfo.min + finfo.min` is minus infinity: a row in which every key is masked twice is NaN."""
     _in(subject, torch.bfloat16)
-    ids, more = short_ids(subject, 2), {}
+    ids = short_ids(subject, 2)
+    real = torch.ones_like(ids)
     if subject.interface.mask is not None:
-        mask = torch.ones_like(ids)
-        mask[0, : ids.shape[1] // 2] = 0
-        more[subject.interface.mask] = mask
-    logits = subject.logits(ids, narrow_of(subject, torch.bfloat16), **more)
-    real = logits[more[subject.interface.mask].bool()] if more else logits
-    bad = int((~torch.isfinite(real)).sum())
+        real[0, : ids.shape[1] // 2] = 0
+    masked = subject.interface.masked(real) if subject.interface.mask is not None else {}
+    logits = subject.logits(ids, narrow_of(subject, torch.bfloat16), **masked)
+    bad = int((~torch.isfinite(logits[real.bool()])).sum())
     saw = "logits are not finite in bfloat16" if bad else ""
     return Evidence(measured=bad, bound=0, unit="logits", where="bfloat16", saw=saw)
 

@@ -246,16 +246,6 @@ class Subject:
         """One watched pass over a single token, repeated: only positions can tell its places apart."""
         return self.trace(self.ids()[:, :1].expand(1, self.length))
 
-    def once(self, measure: Callable[["Subject"], Any]) -> Any:
-        """What `measure` gives for this subject, measured once and shared by the laws that need it."""
-        if measure not in self._measured:
-            self._measured[measure] = measure(self)
-        return self._measured[measure]
-
-    @functools.cached_property
-    def _measured(self) -> dict[Callable[["Subject"], Any], Any]:
-        return {}
-
     @functools.cached_property
     def attentions(self) -> list[Attention]:
         """The self-attentions of `passed`.
