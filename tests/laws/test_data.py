@@ -109,13 +109,13 @@ class Losing:
 CLAIMS = {"pad_id": PAD, "bos_id": BOS, "eos_id": EOS}
 CASES = {
     # law: (sound parts, parts with the fault)
-    "data/not_empty": ({"loader": pairs(rows())}, {"loader": []}),
+    "data/not-empty": ({"loader": pairs(rows())}, {"loader": []}),
     "data/integers": ({"loader": pairs(rows().int())}, {"loader": [(a.float(), b) for a, b in pairs(rows())]}),
-    "data/in_vocabulary": ({"loader": pairs(rows())}, {"loader": pairs(rows() + 3)}),
-    "data/uses_vocabulary": ({"loader": pairs(rows())}, {"loader": pairs(rows() % 20)}),
+    "data/in-vocabulary": ({"loader": pairs(rows())}, {"loader": pairs(rows() + 3)}),
+    "data/uses-vocabulary": ({"loader": pairs(rows())}, {"loader": pairs(rows() % 20)}),
     "data/shapes": ({"loader": pairs(rows())}, {"loader": [(a, b[:, None]) for a, b in pairs(rows())]}),
-    "data/targets_follow": ({"loader": pairs(rows())}, {"loader": [(a[:, :-1], b[:, 1:]) for a, b in pairs(rows())]}),
-    "data/mask_trains": (
+    "data/targets-follow": ({"loader": pairs(rows())}, {"loader": [(a[:, :-1], b[:, 1:]) for a, b in pairs(rows())]}),
+    "data/mask-trains": (
         {"loader": documents(), "claims": CLAIMS},
         {"loader": [(x, x.where(x == PAD, -100)) for x, _ in documents()], "claims": CLAIMS},
     ),
@@ -123,18 +123,18 @@ CASES = {
         {"loader": packed(), "claims": CLAIMS},
         {"loader": packed(bos=False), "claims": CLAIMS},
     ),
-    "data/validation_apart": (
+    "data/validation-apart": (
         {"loader": loader(), "val_loader": pairs(rows(8, seed=1))},
         {"loader": loader(), "val_loader": pairs(rows()[:8])},
     ),
-    "data/validation_order": ({"val_loader": loader(shuffle=False)}, {"val_loader": loader()}),
-    "data/training_order": ({"loader": loader()}, {"loader": loader(shuffle=False)}),
-    "data/epoch_complete": ({"loader": Losing(0)}, {"loader": Losing(8)}),
-    "data/no_repeats": (
+    "data/validation-order": ({"val_loader": loader(shuffle=False)}, {"val_loader": loader()}),
+    "data/training-order": ({"loader": loader()}, {"loader": loader(shuffle=False)}),
+    "data/epoch-complete": ({"loader": Losing(0)}, {"loader": Losing(8)}),
+    "data/no-repeats": (
         {"loader": loader()},
         {"loader": loader(rows(6).repeat(4, 1), generator=torch.Generator().manual_seed(0))},
     ),
-    "data/ranks_apart": ({"loader": Ranks()}, {"loader": Ranks(all_of_it=True)}),
+    "data/ranks-apart": ({"loader": Ranks()}, {"loader": Ranks(all_of_it=True)}),
     "data/resumes": ({"loader": Cursor()}, {"loader": Cursor(forgets=True)}),
 }  # fmt: skip
 
@@ -167,7 +167,7 @@ def test_a12_characters_modulo_a_thousand_leave_most_of_a_vocabulary_unused():
     ids = torch.tensor([ord(c) % 1000 for c in string.ascii_letters * 40])
     model = nn.Sequential(nn.Embedding(16000, 4), nn.Linear(4, 16000))
     loader = pairs(ids[: len(ids) // (T + 1) * (T + 1)].view(-1, T + 1))
-    (result,) = check(model, only=["data/uses_vocabulary"], vocab_size=16000, loader=loader).results
+    (result,) = check(model, only=["data/uses-vocabulary"], vocab_size=16000, loader=loader).results
     assert result.verdict is Verdict.BROKEN
     assert result.law.advice
 
@@ -191,15 +191,15 @@ def test_a_tokenizer_that_knows_bos_does_not_demand_it():
 def test_a_sampler_that_repeats_and_loses_is_seen():
     data = TensorDataset(rows())
     again = DataLoader(data, batch_size=4, sampler=[*range(20), 0, 1, 2, 3])
-    assert judged("data/epoch_complete", loader=again).verdict is Verdict.BROKEN
-    assert judged("data/epoch_complete", loader=loader(drop_last=True)).verdict is Verdict.HOLDS
+    assert judged("data/epoch-complete", loader=again).verdict is Verdict.BROKEN
+    assert judged("data/epoch-complete", loader=loader(drop_last=True)).verdict is Verdict.HOLDS
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_a_distributed_sampler_is_sound(shuffle):
     data = TensorDataset(rows())
     sampler = DistributedSampler(data, num_replicas=3, rank=1, shuffle=shuffle)
-    assert judged("data/ranks_apart", loader=DataLoader(data, sampler=sampler)).verdict is Verdict.HOLDS
+    assert judged("data/ranks-apart", loader=DataLoader(data, sampler=sampler)).verdict is Verdict.HOLDS
 
 
 def test_random_crops_have_no_epoch_to_judge():
@@ -209,12 +209,12 @@ def test_random_crops_have_no_epoch_to_judge():
                 start = torch.randint(0, 900, (4, 1))
                 yield text(1000)[start + torch.arange(T)], text(1000)[start + 1 + torch.arange(T)]
 
-    assert judged("data/epoch_complete", loader=Crops()).verdict is Verdict.NOT_APPLICABLE
-    assert judged("data/validation_order", val_loader=Crops()).verdict is Verdict.BROKEN
+    assert judged("data/epoch-complete", loader=Crops()).verdict is Verdict.NOT_APPLICABLE
+    assert judged("data/validation-order", val_loader=Crops()).verdict is Verdict.BROKEN
 
 
 def test_a_repeated_trial_batch_is_not_judged():
-    assert judged("data/no_repeats", loader=pairs(rows(4)) * 8).verdict is Verdict.NOT_APPLICABLE
+    assert judged("data/no-repeats", loader=pairs(rows(4)) * 8).verdict is Verdict.NOT_APPLICABLE
 
 
 def test_the_owners_loader_stays_where_it_is():

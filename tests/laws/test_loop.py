@@ -18,39 +18,39 @@ BACK = "            yield\n    finally:\n        model.train(was_training)"
 AVERAGE = "            tokens += count\n    return total / tokens"
 SHARE = "            share = loss"
 PLANTED = {
-    "loop/zero_grad": [(ZERO, "")],
-    "loop/accumulates_the_mean": [(" * (count / sum(counts))", "")],
-    "loop/accumulates_by_tokens": [("(count / sum(counts))", "(1 / len(counts))")],
-    "loop/clips_before_step": [(CLIP, ""), (STEP, STEP + CLIP)],
-    "loop/clips_globally": [
+    "loop/zero-grad": [(ZERO, "")],
+    "loop/accumulates-the-mean": [(" * (count / sum(counts))", "")],
+    "loop/accumulates-by-tokens": [("(count / sum(counts))", "(1 / len(counts))")],
+    "loop/clips-before-step": [(CLIP, ""), (STEP, STEP + CLIP)],
+    "loop/clips-globally": [
         (CLIP, "    for p in model.parameters():\n        nn.utils.clip_grad_norm_([p], grad_clip)\n")
     ],
-    "loop/clips_only_down": [
+    "loop/clips-only-down": [
         (
             CLIP,
             "    norm = nn.utils.get_total_norm([p.grad for p in model.parameters()])\n"
             "    for p in model.parameters():\n        p.grad.mul_(grad_clip / (norm + 1e-9))\n",
         )
     ],
-    "loop/clips_to_its_limit": [(CLIP, "")],
-    "loop/trains_in_train_mode": [(TAKES + "    model.train()\n", TAKES + "    model.eval()\n")],
-    "loop/evaluates_in_eval_mode": [("    model.eval()\n", "")],
-    "loop/returns_to_train_mode": [
+    "loop/clips-to-its-limit": [(CLIP, "")],
+    "loop/trains-in-train-mode": [(TAKES + "    model.train()\n", TAKES + "    model.eval()\n")],
+    "loop/evaluates-in-eval-mode": [("    model.eval()\n", "")],
+    "loop/returns-to-train-mode": [
         (BACK, BACK.replace("model.train(was_training)", "pass")),
         (TAKES + "    model.train()\n", TAKES),
     ],
-    "loop/evaluates_without_gradients": [("        with torch.no_grad():\n", "        with torch.enable_grad():\n")],
-    "loop/averages_metrics": [(AVERAGE, AVERAGE.replace("total / tokens", "loss(model, batch).item()"))],
-    "loop/steps_once": [(STEP, "    copy.copy(optimizer)\n")],
-    "schedule/counts_updates": [
+    "loop/evaluates-without-gradients": [("        with torch.no_grad():\n", "        with torch.enable_grad():\n")],
+    "loop/averages-metrics": [(AVERAGE, AVERAGE.replace("total / tokens", "loss(model, batch).item()"))],
+    "loop/steps-once": [(STEP, "    copy.copy(optimizer)\n")],
+    "schedule/counts-updates": [
         ("        share.backward()\n", "        share.backward()\n        scheduler.step()\n")
     ],
-    "loop/moves_everything": [
+    "loop/moves-everything": [
         ("    decay = [p for p in params if p.dim() >= 2]", "    decay = [p for p in params if p.dim() >= 2][1:]")
     ],
-    "loop/leaves_frozen": [(TAKES, TAKES + "    model.requires_grad_(True)\n")],
-    "loop/loss_falls": [("        share.backward()\n", "        (-share).backward()\n")],
-    "loop/memory_is_flat": [
+    "loop/leaves-frozen": [(TAKES, TAKES + "    model.requires_grad_(True)\n")],
+    "loop/loss-falls": [("        share.backward()\n", "        (-share).backward()\n")],
+    "loop/memory-is-flat": [
         (TAKES, "history = []\n\n\n" + TAKES),
         ("        total += share.item()\n", "        total += share.item()\n        history.append(share)\n"),
     ],
@@ -65,7 +65,7 @@ def judged(module, *only):
 
 @pytest.mark.parametrize("file", ["gpt2_like.py", "llama_like.py"])
 def test_no_law_of_the_loop_breaks_of_the_foreign_subjects(planted, file):
-    report = judged(planted(file), "loop", "schedule/counts_updates")
+    report = judged(planted(file), "loop", "schedule/counts-updates")
     fine = (Verdict.HOLDS, Verdict.NOT_APPLICABLE)
     assert [(r.law.id, r.evidence or r.reason) for r in report.results if r.verdict not in fine] == []
     assert sum(r.verdict is Verdict.HOLDS for r in report.results) >= 15
@@ -74,7 +74,7 @@ def test_no_law_of_the_loop_breaks_of_the_foreign_subjects(planted, file):
 @pytest.mark.parametrize("law", PLANTED)
 def test_each_law_breaks_where_its_fault_is_planted(planted, law):
     edits = PLANTED[law]
-    if law == "loop/steps_once":
+    if law == "loop/steps-once":
         edits = [*edits, ("import math\n", "import copy\nimport math\n")]
     (result,) = judged(planted("gpt2_like.py", *edits), law).results
     assert result.verdict is Verdict.BROKEN, result
@@ -83,7 +83,7 @@ def test_each_law_breaks_where_its_fault_is_planted(planted, law):
 
 def test_a_model_that_is_returned_to_train_mode_holds(planted):
     module = planted("gpt2_like.py", (TAKES + "    model.train()\n", TAKES))
-    (result,) = judged(module, "loop/returns_to_train_mode").results
+    (result,) = judged(module, "loop/returns-to-train-mode").results
     assert result.verdict is Verdict.HOLDS
 
 
@@ -154,11 +154,11 @@ STYLES = {
 def test_loops_of_other_styles_break_no_law(style):
     step, optimizer = STYLES[style]
     model = Small()
-    only = ["loop"] if style != "two optimizers" else ["loop/zero_grad", "loop/steps_once", "loop/loss_falls"]
+    only = ["loop"] if style != "two optimizers" else ["loop/zero-grad", "loop/steps-once", "loop/loss-falls"]
     parts = {"loss": loss, "loader": loader(), "train_step": step, "optimizer": optimizer(model)}
     report = check(model, only=only, vocab_size=V, max_len=T, **parts)
     assert not report.broken, [(r.law.id, r.evidence or r.reason) for r in report.broken]
-    assert {r.law.id: r.verdict for r in report.results}["loop/zero_grad"] is Verdict.HOLDS
+    assert {r.law.id: r.verdict for r in report.results}["loop/zero-grad"] is Verdict.HOLDS
 
 
 def test_a_step_that_brings_its_own_model_is_not_run():

@@ -83,7 +83,7 @@ def test_sound_losses_of_every_convention_break_no_law(kind):
     report = check(model(), only=["loss"], vocab_size=V, max_len=T, **parts)
     assert not report.broken, [r.evidence or r.reason for r in report.broken]
     held = {r.law.id for r in report.results if r.verdict is Verdict.HOLDS}
-    assert {"loss/positive", "loss/cross_entropy", "loss/finite"} <= held
+    assert {"loss/positive", "loss/cross-entropy", "loss/finite"} <= held
 
 
 @pytest.mark.parametrize("file", ["gpt2_like.py", "llama_like.py"])
@@ -100,15 +100,15 @@ PLANTED = {
         RETURNS,
         "return F.cross_entropy(logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten(), ignore_index=IGNORE)",
     ),
-    "loss/ignores_padding": (
+    "loss/ignores-padding": (
         "y = torch.full((len(rows), block_size), IGNORE",
         "y = torch.full((len(rows), block_size), tokenizer.pad_id",
     ),
-    "loss/averages_counted": (RETURNS, RETURNS.replace("IGNORE)", "IGNORE, reduction='none').mean()")),
-    "loss/cross_entropy": (RETURNS, RETURNS.replace("flatten(0, 1))", "flatten(0, 1)).softmax(-1)")),
+    "loss/averages-counted": (RETURNS, RETURNS.replace("IGNORE)", "IGNORE, reduction='none').mean()")),
+    "loss/cross-entropy": (RETURNS, RETURNS.replace("flatten(0, 1))", "flatten(0, 1)).softmax(-1)")),
     "loss/perfect": (RETURNS, RETURNS.replace("flatten(0, 1))", "flatten(0, 1)).softmax(-1)")),
     "loss/gradient": (RETURNS, "logits = (logits + logits.detach()) / 2\n    " + RETURNS),
-    "loss/constant_shift": (
+    "loss/constant-shift": (
         RETURNS,
         f"logs = logits - logits.clamp(max=9).exp().sum(-1, keepdim=True).log()\n    return -{PICKED}.mean()",
     ),
@@ -158,11 +158,11 @@ def test_t5_a_declared_padding_must_be_ignored_without_a_loader_too(ignored, ver
 
     counted_all = lambda logits, targets: F.cross_entropy(logits.mT, targets.clamp(min=0))  # noqa: E731
     function = loss if verdict is Verdict.HOLDS else counted_all
-    assert judged("loss/ignores_padding", Small(), loss=function, claims={"pad_id": 0}).verdict is verdict
+    assert judged("loss/ignores-padding", Small(), loss=function, claims={"pad_id": 0}).verdict is verdict
 
 
 def test_where_nothing_is_padding_the_law_says_so():
-    result = judged("loss/ignores_padding", Small(), loss=F.cross_entropy, loader=shifted())
+    result = judged("loss/ignores-padding", Small(), loss=F.cross_entropy, loader=shifted())
     assert result.verdict is Verdict.NOT_APPLICABLE
     assert "no padding" in result.reason
 
@@ -191,7 +191,7 @@ def test_a_loss_that_runs_parts_of_the_model_is_judged_as_far_as_can_be_seen():
     report = check(Small(), only=["loss"], vocab_size=V, max_len=T, **parts)
     verdicts = {r.law.id: r.verdict for r in report.results}
     assert not report.broken
-    assert verdicts["loss/cross_entropy"] is verdicts["loss/shift"] is Verdict.HOLDS
+    assert verdicts["loss/cross-entropy"] is verdicts["loss/shift"] is Verdict.HOLDS
     assert verdicts["loss/gradient"] is Verdict.NOT_APPLICABLE
     wrong = judged("loss/positive", Small(), loss=lambda model, b: -loss_in_parts(model, b), loader=shifted())
     assert wrong.verdict is Verdict.BROKEN

@@ -153,7 +153,7 @@ def test_our_own_optimizers_break_no_law(name, backend):
     )
     assert not report.broken, [(r.law.id, r.evidence or r.reason) for r in report.broken]
     verdicts = {r.law.id: r.verdict for r in report.results}
-    assert verdicts["optimizer/resumes"] is verdicts["optimizer/every_parameter"] is Verdict.HOLDS
+    assert verdicts["optimizer/resumes"] is verdicts["optimizer/every-parameter"] is Verdict.HOLDS
     if name == "muon":
         assert verdicts["optimizer/matrices"] is Verdict.HOLDS
 
@@ -182,21 +182,21 @@ def forgetful(model):
 
 
 FAULTS = {
-    "optimizer/holds_the_model": lambda model: grouped(copy.deepcopy(model)),
-    "optimizer/no_strangers": stale,
-    "optimizer/every_parameter": forgetful,
+    "optimizer/holds-the-model": lambda model: grouped(copy.deepcopy(model)),
+    "optimizer/no-strangers": stale,
+    "optimizer/every-parameter": forgetful,
     "optimizer/once": twice,
-    "optimizer/no_frozen": frozen,
+    "optimizer/no-frozen": frozen,
     "optimizer/matrices": lambda model: with_muon(model, swapped=True),
-    "optimizer/decays_matrices": lambda model: torch.optim.AdamW(model.parameters()),
+    "optimizer/decays-matrices": lambda model: torch.optim.AdamW(model.parameters()),
     "optimizer/settings": lambda model: torch.optim.AdamW(model.parameters(), betas=(0.999, 0.9)),
-    "optimizer/decay_apart": lambda model: grouped(model, AdamW, fault="decay in moments"),
-    "optimizer/step_is_its_rule": lambda model: grouped(model, AdamW, fault="no root"),
-    "optimizer/bias_correction": lambda model: grouped(model, AdamW, betas=(0.9, 0.95), fault="uncorrected"),
+    "optimizer/decay-apart": lambda model: grouped(model, AdamW, fault="decay in moments"),
+    "optimizer/step-is-its-rule": lambda model: grouped(model, AdamW, fault="no root"),
+    "optimizer/bias-correction": lambda model: grouped(model, AdamW, betas=(0.9, 0.95), fault="uncorrected"),
     "optimizer/orthogonal": lambda model: with_muon(model, plain=True),
-    "optimizer/rate_is_obeyed": lambda model: grouped(model, AdamW, fault="fixed rate"),
+    "optimizer/rate-is-obeyed": lambda model: grouped(model, AdamW, fault="fixed rate"),
     "optimizer/finite": lambda model: grouped(model, AdamW, fault="no epsilon"),
-    "optimizer/no_gradient": lambda model: grouped(model, AdamW, fault="none is zero"),
+    "optimizer/no-gradient": lambda model: grouped(model, AdamW, fault="none is zero"),
     "optimizer/resumes": lambda model: grouped(model, AdamW, fault="count outside"),
 }
 
@@ -212,12 +212,12 @@ def test_each_law_breaks_where_its_fault_is(law):
 def test_a8_updates_below_the_resolution_of_bf16_are_missed(planted):
     module = planted("llama_like.py")
     model = Small().bfloat16()
-    lost = judged("optimizer/survives_rounding", model, grouped(model))
+    lost = judged("optimizer/survives-rounding", model, grouped(model))
     assert lost.verdict is Verdict.BROKEN
     assert "norm" in lost.evidence.where
-    kept = judged("optimizer/survives_rounding", model, module.HandAdamW(model.parameters(), lr=1e-3))
+    kept = judged("optimizer/survives-rounding", model, module.HandAdamW(model.parameters(), lr=1e-3))
     assert kept.verdict is Verdict.HOLDS
-    assert judged("optimizer/survives_rounding", Small(), None).verdict is Verdict.NOT_CHECKED
+    assert judged("optimizer/survives-rounding", Small(), None).verdict is Verdict.NOT_CHECKED
 
 
 def test_k8_names_the_rule_of_decay_first():
@@ -225,7 +225,7 @@ def test_k8_names_the_rule_of_decay_first():
     report = check(
         model, only=["optimizer"], vocab_size=V, optimizer=grouped(model, AdamW, fault="decay in moments")
     )
-    assert report.broken[0].law.id == "optimizer/decay_apart"
+    assert report.broken[0].law.id == "optimizer/decay-apart"
 
 
 def test_the_owners_optimizer_is_as_it_was():

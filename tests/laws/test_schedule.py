@@ -62,8 +62,8 @@ def test_sound_schedules_keep_what_is_declared(kind):
     assert not report.broken, [(r.law.id, r.evidence or r.reason) for r in report.broken]
     assert not report.advice, [(r.law.id, r.evidence) for r in report.advice]
     verdicts = {r.law.id: r.verdict for r in report.results}
-    assert verdicts["schedule/warmup_ends_where_it_says"] is Verdict.HOLDS
-    assert verdicts["schedule/peak_is_the_rate"] is Verdict.HOLDS
+    assert verdicts["schedule/warmup-ends-where-it-says"] is Verdict.HOLDS
+    assert verdicts["schedule/peak-is-the-rate"] is Verdict.HOLDS
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -114,18 +114,18 @@ def periodic(step):
 FAULTS = {
     "schedule/finite": (lambda o: lambda step: 1 - step / 900, DECLARED),
     "schedule/starts": (lambda o: lambda step: min(1, step // WARMUP), DECLARED),
-    "schedule/warmup_rises": (lambda o: of_torch.LambdaLR(o, kinked), {}),
-    "schedule/warmup_ends_where_it_says": (
+    "schedule/warmup-rises": (lambda o: of_torch.LambdaLR(o, kinked), {}),
+    "schedule/warmup-ends-where-it-says": (
         lambda o: of_torch.LambdaLR(o, lambda s: min(1.0, (s + 1) / (4 * WARMUP))),
         DECLARED,
     ),
-    "schedule/warmup_is_short": (
+    "schedule/warmup-is-short": (
         lambda o: of_torch.LambdaLR(o, lambda s: min(1.0, (s + 1) / (100 * WARMUP))),
         DECLARED,
     ),
-    "schedule/no_rise_after_peak": (lambda o: of_torch.LambdaLR(o, periodic), DECLARED),
-    "schedule/no_jump": (lambda o: lambda s: factor(s) if s < WARMUP else 0.3 * factor(s), DECLARED),
-    "schedule/peak_is_the_rate": (lambda o: of_torch.LambdaLR(o, lambda s: PEAK * factor(s)), {}),
+    "schedule/no-rise-after-peak": (lambda o: of_torch.LambdaLR(o, periodic), DECLARED),
+    "schedule/no-jump": (lambda o: lambda s: factor(s) if s < WARMUP else 0.3 * factor(s), DECLARED),
+    "schedule/peak-is-the-rate": (lambda o: of_torch.LambdaLR(o, lambda s: PEAK * factor(s)), {}),
     "schedule/resumes": (lambda o: Forgetful(o, factor), {}),
 }
 
@@ -142,9 +142,9 @@ def test_n5_a_warmup_beyond_its_own_plan_is_seen_without_any_declaration():
     def late(step):
         return (step + 1) / 5000 if step < 5000 else factor(step)
 
-    assert judged("schedule/warmup_is_short", lambda o: late).verdict is Verdict.BROKEN
-    assert judged("schedule/warmup_is_short", lambda o: factor).verdict is Verdict.HOLDS
-    unending = judged("schedule/warmup_is_short", OTHERS["inverse root"])
+    assert judged("schedule/warmup-is-short", lambda o: late).verdict is Verdict.BROKEN
+    assert judged("schedule/warmup-is-short", lambda o: factor).verdict is Verdict.HOLDS
+    unending = judged("schedule/warmup-is-short", OTHERS["inverse root"])
     assert unending.verdict is Verdict.NOT_APPLICABLE
 
 
@@ -153,7 +153,7 @@ def test_a_function_that_counts_its_calls_is_seen():
 
 
 def test_another_peak_than_the_declared_one_is_seen():
-    result = judged("schedule/peak_is_the_rate", lambda o: lambda s: 3 * PEAK * factor(s), **DECLARED)
+    result = judged("schedule/peak-is-the-rate", lambda o: lambda s: 3 * PEAK * factor(s), **DECLARED)
     assert result.verdict is Verdict.BROKEN
 
 

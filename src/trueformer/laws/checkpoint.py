@@ -6,7 +6,6 @@ Going on with training is in `checkpoint_training.py`, damaged files in `checkpo
 
 import importlib
 import inspect
-from typing import Any
 
 import torch
 from torch import nn
@@ -145,46 +144,6 @@ def overwrites(subject: Subject) -> Evidence:
             raise NotApplicable("save refuses to write over a checkpoint") from error
         load(subject, other, lies)
     return tensors(different(one.model, other.model), "an older checkpoint is loaded")
-
-
-class _Wrapped(nn.Module):
-    """A model inside another, as `torch.compile` leaves it."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self._orig_mod = model
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("_orig_mod"), name)
-
-
-@law(
-    "checkpoint/names",
-    statement="A compiled model is saved under the names of the plain one.",
-    source="torch.compile: OptimizedModule",
-    looks="Saves a copy inside a wrapper like torch.compile's, and loads it into a plain copy.",
-    tolerance="0 names that begin with _orig_mod.",
-    symptoms="Missing keys when a checkpoint of a compiled run is opened without compiling.",
-    causes="model.state_dict() of the wrapper; getattr(model, '_orig_mod', model) is the model.",
-    needs=NEEDS,
-    advice=True,
-)
-def names(subject: Subject) -> Evidence:
-    """After torch.compile the key "head.weight" is "_orig_mod.head.weight", which no other program knows."""
-    one = training(subject)
-    one.model = _Wrapped(one.model)
-    with folder() as path:
-        try:
-            save(subject, one, path)
-        except Exception as error:
-            raise NotApplicable(f"save takes no wrapped model ({type(error).__name__})") from error
-        found = [file.name for file in files(path) if b"_orig_mod." in head(file)]
-    return none_of(
-        len(found), unit="files", where=found[0] if found else "", saw="names begin with _orig_mod."
-    )
 
 
 WORDS = (b"token", b"vocab", b"merges", b"chars", b"stoi", b"itos", b"alphabet")

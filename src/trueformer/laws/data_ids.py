@@ -22,7 +22,7 @@ ENOUGH = 500  # tokens that say something of the vocabulary
 
 
 @law(
-    "data/not_empty",
+    "data/not-empty",
     statement="The loader gives batches.",
     source="PyTorch, torch.utils.data: drop_last, __len__",
     looks="Counts the batches that come first.",
@@ -73,7 +73,7 @@ def integers(subject: Subject) -> Evidence:
 
 
 @law(
-    "data/in_vocabulary",
+    "data/in-vocabulary",
     statement="Every id is in the model's vocabulary.",
     source="PyTorch, torch.nn.Embedding: indices from 0 to num_embeddings - 1",
     looks="Compares the inputs and the targets that count with the size of the vocabulary.",
@@ -99,7 +99,7 @@ def in_vocabulary(subject: Subject) -> Evidence:
 
 
 @law(
-    "data/uses_vocabulary",
+    "data/uses-vocabulary",
     statement="The ids use the range of the vocabulary.",
     source="Zipf's law leaves rare tokens, not an empty range",
     looks="Takes the highest ordinary id of the first batches, as a share of the vocabulary.",
@@ -151,7 +151,7 @@ def shapes(subject: Subject) -> Evidence:
 
 
 @law(
-    "data/targets_follow",
+    "data/targets-follow",
     statement="The targets are the inputs: one later, or the same for a model that shifts inside.",
     source="Radford et al. 2019 (GPT-2), §2",
     looks="Compares the targets that count with the inputs at the same place and one later.",
@@ -190,7 +190,7 @@ def _differing(found: list[Batch], ahead: int, pad: int | None) -> float:
 
 
 @law(
-    "data/mask_trains",
+    "data/mask-trains",
     statement="Every batch has something to learn, nearly every row too, and padding is not it.",
     source="any supervised fine-tuning with a loss mask",
     looks="Counts rows with no target that counts, and targets that count though they are padding.",

@@ -24,7 +24,7 @@ MANY = 200_000  # rows of a dataset whose order is counted
 
 
 @law(
-    "data/validation_apart",
+    "data/validation-apart",
     statement="Training and validation share no text.",
     source="any textbook; Lee et al. 2022, arXiv:2107.06499, for what sharing costs",
     looks="Looks for runs of 32 tokens of the validation batches in the training batches.",
@@ -66,7 +66,7 @@ def _windows(ids_BT: Tensor, width: int) -> Iterator[int]:
 
 
 @law(
-    "data/validation_order",
+    "data/validation-order",
     statement="Validation reads the same batches in the same order each time.",
     source="a curve compares like with like",
     looks="Reads the validation loader twice and compares the first 16 batches.",
@@ -85,7 +85,7 @@ def validation_order(subject: Subject) -> Evidence:
 
 
 @law(
-    "data/training_order",
+    "data/training-order",
     statement="Training meets its batches in another order in each epoch.",
     source="Bottou 2012, Stochastic Gradient Descent Tricks, §3: shuffle",
     looks="Reads the training loader twice and compares the first 16 batches.",
@@ -118,7 +118,7 @@ def _between_epochs(subject: Subject, part: str) -> tuple[int, int]:
 
 
 @law(
-    "data/epoch_complete",
+    "data/epoch-complete",
     statement="An epoch holds every example once: none lost, none twice.",
     source="sampling without replacement",
     looks="Counts the indices of a DataLoader's sampler; of other loaders, compares the rows of two epochs.",
@@ -176,7 +176,7 @@ def _of_rows(loader: Any) -> tuple[int, int, int]:
 
 
 @law(
-    "data/no_repeats",
+    "data/no-repeats",
     statement="Rows of an epoch differ.",
     source="Lee et al. 2022, arXiv:2107.06499",
     looks="Counts rows of the first batches that came before; rows with few different tokens are left out.",
@@ -201,7 +201,7 @@ def no_repeats(subject: Subject) -> Evidence:
 
 
 @law(
-    "data/ranks_apart",
+    "data/ranks-apart",
     statement="The processes of a distributed run read different examples.",
     source="PyTorch, torch.utils.data.distributed.DistributedSampler",
     looks="Gives copies of the loader each rank in turn and compares what they read.",

@@ -24,7 +24,7 @@ def _steady(subject: Subject) -> None:
         one.train(whole)
         other.train(whole, step=5)  # with other random numbers: dropout that could not be silenced shows
         if not (one.gradients and other.gradients):
-            raise NotApplicable("the optimizer that was given did not step: see loop/steps_once")
+            raise NotApplicable("the optimizer that was given did not step: see loop/steps-once")
         return apart(one.gradients[0], other.gradients[0])[0] <= NEAR
 
     if not subject.once("steady", check):
@@ -32,7 +32,7 @@ def _steady(subject: Subject) -> None:
 
 
 @law(
-    "loop/zero_grad",
+    "loop/zero-grad",
     statement="Each step's gradients are its own: those of the step before are gone.",
     source="PyTorch, torch.optim.Optimizer.zero_grad: gradients accumulate by default",
     looks="Steps on batch A and then B from the same weights, and compares with B alone.",
@@ -53,7 +53,7 @@ def zero_grad(subject: Subject) -> Evidence:
 
 
 @law(
-    "loop/accumulates_the_mean",
+    "loop/accumulates-the-mean",
     statement="A batch given twice has the gradient of the batch given once.",
     source="the gradient of a mean is the mean of the gradients",
     looks="Accumulates one batch with itself, small enough that nothing is clipped, and compares.",
@@ -80,7 +80,7 @@ def _norm(gradients: Gradients) -> float:
 
 
 @law(
-    "loop/accumulates_by_tokens",
+    "loop/accumulates-by-tokens",
     statement="Micro-batches with unequal numbers of target tokens weigh by their tokens, as in the big batch.",
     source="Hugging Face 2024, Fixing Gradient Accumulation",
     looks="Accumulates a full and a mostly masked batch, and compares with both in one.",
@@ -119,12 +119,12 @@ def _loud(subject: Subject) -> Rehearsal:
     rehearsal = Rehearsal(subject, held=True, scale=LARGE)
     rehearsal.train(practice(subject, 1))
     if not rehearsal.gradients:
-        raise NotApplicable("the optimizer that was given did not step: see loop/steps_once")
+        raise NotApplicable("the optimizer that was given did not step: see loop/steps-once")
     return rehearsal
 
 
 @law(
-    "loop/clips_before_step",
+    "loop/clips-before-step",
     statement="Gradients are clipped before the optimizer sees them.",
     source="Pascanu et al. 2013, arXiv:1211.5063, algorithm 1",
     looks="Makes gradients 16,384 times as large and compares them at the step with the same tensors after it.",
@@ -148,7 +148,7 @@ def clips_before_step(subject: Subject) -> Evidence:
 
 
 @law(
-    "loop/clips_globally",
+    "loop/clips-globally",
     statement="Clipping scales all gradients by one number: their direction stays.",
     source="Pascanu et al. 2013, arXiv:1211.5063, algorithm 1",
     looks="Compares the direction of clipped gradients with that of gradients too small to clip.",
@@ -175,7 +175,7 @@ def clips_globally(subject: Subject) -> Evidence:
 
 
 @law(
-    "loop/clips_only_down",
+    "loop/clips-only-down",
     statement="Clipping leaves gradients that are small enough as they are.",
     source="Pascanu et al. 2013, arXiv:1211.5063, algorithm 1: if the norm is above the threshold",
     looks="Makes tiny gradients four times as large and sees whether what the optimizer gets is, too.",
@@ -198,7 +198,7 @@ def clips_only_down(subject: Subject) -> Evidence:
 
 
 @law(
-    "loop/clips_to_its_limit",
+    "loop/clips-to-its-limit",
     statement="The norm that the optimizer gets is at most the one that the training step says.",
     source="PyTorch, torch.nn.utils.clip_grad_norm_",
     looks="Reads the default of max_norm, grad_clip or the like, and makes gradients 16,384 times as large.",

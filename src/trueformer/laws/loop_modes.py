@@ -18,7 +18,7 @@ LOADERS = ("loader", "val_loader", "dataloader", "data_loader", "valid_loader", 
 
 
 @law(
-    "loop/trains_in_train_mode",
+    "loop/trains-in-train-mode",
     statement="An update runs the model in training mode, and leaves it there.",
     source="PyTorch, torch.nn.Module.train",
     looks="Makes an update of a copy in training mode and notes the mode of every pass with gradients, and after.",
@@ -98,7 +98,7 @@ def _held_out(subject: Subject) -> list[Any]:
 
 
 @law(
-    "loop/evaluates_in_eval_mode",
+    "loop/evaluates-in-eval-mode",
     statement="Evaluation runs the model in evaluation mode.",
     source="PyTorch, torch.nn.Module.eval",
     looks="Evaluates a copy that is in training mode and notes the mode of every pass.",
@@ -119,7 +119,7 @@ def evaluates_in_eval_mode(subject: Subject) -> Evidence:
 
 
 @law(
-    "loop/returns_to_train_mode",
+    "loop/returns-to-train-mode",
     statement="After evaluation the model is back in training mode.",
     source="PyTorch, torch.nn.Module.train",
     looks="Evaluates a copy that is in training mode, and looks at every module after it.",
@@ -146,7 +146,7 @@ def returns_to_train_mode(subject: Subject) -> Evidence:
 
 
 @law(
-    "loop/evaluates_without_gradients",
+    "loop/evaluates-without-gradients",
     statement="Evaluation keeps no graph for gradients.",
     source="PyTorch, torch.no_grad",
     looks="Notes whether gradients are enabled in each pass of an evaluation.",
@@ -168,7 +168,7 @@ def evaluates_without_gradients(subject: Subject) -> Evidence:
 
 
 @law(
-    "loop/averages_metrics",
+    "loop/averages-metrics",
     statement="A validation loss is the mean over all batches, not that of one of them.",
     source="the definition of a mean",
     looks="Evaluates two batches each alone and both together.",

@@ -19,13 +19,13 @@ WATCHED = 5  # updates over which memory is counted
 
 def _refuse_idle(rehearsal: Rehearsal) -> None:
     if not any(rehearsal.steps):
-        raise NotApplicable("the optimizer that was given did not step: see loop/steps_once")
+        raise NotApplicable("the optimizer that was given did not step: see loop/steps-once")
     if rehearsal.rates and not any(rate > 0 for rate in rehearsal.rates):
         raise NotApplicable("the rate is 0 in the first steps")
 
 
 @law(
-    "loop/steps_once",
+    "loop/steps-once",
     statement="One call of the training step is one step of the optimizer it was given.",
     source="the definition of an update",
     looks="Counts the steps of a copied optimizer for one batch, and for two where it takes several.",
@@ -54,7 +54,7 @@ def steps_once(subject: Subject) -> Evidence:
 
 
 @law(
-    "schedule/counts_updates",
+    "schedule/counts-updates",
     statement="The schedule goes one step on for each update, however many micro-batches that had.",
     source="PyTorch, torch.optim: scheduler.step() after optimizer.step()",
     looks="Runs one update of one and one of two micro-batches and counts the scheduler's steps.",
@@ -90,7 +90,7 @@ def counts_updates(subject: Subject) -> Evidence:
 
 
 @law(
-    "loop/moves_everything",
+    "loop/moves-everything",
     statement="Every trainable parameter that gets a gradient moves within three updates.",
     source="the definition of training",
     looks="Makes three updates of a copy and counts what had a gradient and is bit for bit as before.",
@@ -119,7 +119,7 @@ def _weights(rehearsal: Rehearsal) -> dict[str, Tensor]:
 
 
 @law(
-    "loop/leaves_frozen",
+    "loop/leaves-frozen",
     statement="A frozen parameter stays as it is.",
     source="PyTorch, torch.Tensor.requires_grad",
     looks="Freezes one matrix of a copy, unless some are frozen already, and makes two updates.",
@@ -150,7 +150,7 @@ def leaves_frozen(subject: Subject) -> Evidence:
 
 
 @law(
-    "loop/loss_falls",
+    "loop/loss-falls",
     statement="Updates on one batch lower the loss of that batch.",
     source="gradient descent",
     looks="Makes six updates of a copy on one small batch, without dropout, and takes the lowest loss.",
@@ -184,7 +184,7 @@ def loss_falls(subject: Subject) -> Evidence:
 
 
 @law(
-    "loop/memory_is_flat",
+    "loop/memory-is-flat",
     statement="Updates leave nothing behind: the number of tensors stays the same.",
     source="PyTorch FAQ: My model reports running out of memory",
     looks="Counts the tensors that Python knows after four updates and after five more.",

@@ -180,7 +180,7 @@ def held_gradients(subject: Subject, *calls: list[Any], scale: float = SMALL) ->
         rehearsal.train(wholes)
     if len(rehearsal.gradients) < len(calls) or not rehearsal.gradients[-1]:
         raise NotApplicable(
-            "the optimizer that was given did not step, or had no gradients: see loop/steps_once"
+            "the optimizer that was given did not step, or had no gradients: see loop/steps-once"
         )
     return rehearsal.gradients[-1]
 

@@ -281,6 +281,6 @@ def matching(subject: Subject) -> Fit:
     how = fit(subject)
     if not how.matches:
         raise NotApplicable(
-            "the loss is no cross-entropy of the logits that were seen: see loss/cross_entropy"
+            "the loss is no cross-entropy of the logits that were seen: see loss/cross-entropy"
         )
     return how

@@ -74,7 +74,7 @@ def _off(subject: Subject, moved: int, ahead: int) -> float:
 
 
 @law(
-    "loss/ignores_padding",
+    "loss/ignores-padding",
     statement="What is marked as padding, or masked, has no part in the loss.",
     source="PyTorch, torch.nn.functional.cross_entropy, `ignore_index`",
     looks="Takes the gradient of the loss of a padded batch with respect to its logits at the padding.",
@@ -155,7 +155,7 @@ def _has_no_part(judge: Objective, whole: Any, ignored: Tensor, moved: int) -> b
 
 
 @law(
-    "loss/averages_counted",
+    "loss/averages-counted",
     statement="The loss is the mean over the tokens that count, not over all of them.",
     source="PyTorch, torch.nn.functional.cross_entropy, `reduction='mean'` with `ignore_index`",
     looks="Marks two thirds of one row and two tokens of the other as not counted, and compares with the mean.",

@@ -49,7 +49,7 @@ def positive(subject: Subject) -> Evidence:
 
 
 @law(
-    "loss/cross_entropy",
+    "loss/cross-entropy",
     statement="The loss is the cross-entropy of the logits and the targets.",
     source=NATURAL,
     looks="Compares the loss of several random targets with a float64 reference on the same logits.",
@@ -121,7 +121,7 @@ def gradient(subject: Subject) -> Evidence:
 
 
 @law(
-    "loss/constant_shift",
+    "loss/constant-shift",
     statement="Adding the same number to all logits of a token changes nothing.",
     source="softmax(x + c) = softmax(x)",
     looks="Adds 7 to random logits and compares the loss.",

@@ -26,7 +26,7 @@ def _missing(subject: Subject) -> dict[str, Tensor]:
 
 
 @law(
-    "optimizer/holds_the_model",
+    "optimizer/holds-the-model",
     statement="The optimizer holds parameters of this model.",
     source="PyTorch, torch.optim: construct it of the parameters it is to move",
     looks="Counts its parameters that are the model's own, by identity.",
@@ -46,7 +46,7 @@ def holds_the_model(subject: Subject) -> Evidence:
 
 
 @law(
-    "optimizer/no_strangers",
+    "optimizer/no-strangers",
     statement="The optimizer holds no stale copy of one of the model's parameters.",
     source="PyTorch, torch.optim: move the model before constructing the optimizer",
     looks="Counts parameters that are not the model's, as large as ones of the model's that it lacks.",
@@ -67,7 +67,7 @@ def no_strangers(subject: Subject) -> Evidence:
 
 
 @law(
-    "optimizer/every_parameter",
+    "optimizer/every-parameter",
     statement="Every trainable parameter is in a group.",
     source="PyTorch, torch.optim",
     looks="Looks each parameter with requires_grad up in the groups; tied ones count once.",
@@ -107,7 +107,7 @@ def once(subject: Subject) -> Evidence:
 
 
 @law(
-    "optimizer/no_frozen",
+    "optimizer/no-frozen",
     statement="The optimizer holds nothing that is frozen.",
     source="PyTorch, torch.optim",
     looks="Counts its parameters with requires_grad=False.",
@@ -177,7 +177,7 @@ def _not_hidden(subject: Subject) -> dict[str, str]:
 
 
 @law(
-    "optimizer/decays_matrices",
+    "optimizer/decays-matrices",
     statement="Weight decay is for matrices; biases and norms go without.",
     source="GPT-3, arXiv:2005.14165, app. B, and nearly every public training code since",
     looks="Counts vectors in groups with decay.",

@@ -46,7 +46,7 @@ def finite(subject: Subject) -> Evidence:
 
 
 @law(
-    "optimizer/no_gradient",
+    "optimizer/no-gradient",
     statement="A parameter that got no gradient is left alone.",
     source="PyTorch, torch.optim: parameters whose grad is None are skipped",
     looks="Steps with no gradient for every other parameter.",
@@ -108,7 +108,7 @@ def resumes(subject: Subject) -> Evidence:
 
 
 @law(
-    "optimizer/survives_rounding",
+    "optimizer/survives-rounding",
     statement="Updates of a model in half precision are not lost to rounding.",
     source="Zamirai et al. 2020, arXiv:2010.06192: stochastic rounding or Kahan summation for bf16",
     looks="Takes 50 equal steps in the model's dtype and in float32 from the same weights, and compares the ways.",

@@ -30,7 +30,7 @@ def _relative(change: Tensor, wanted: Tensor, scale: Tensor) -> float:
 
 
 @law(
-    "optimizer/decay_apart",
+    "optimizer/decay-apart",
     statement="Decoupled decay shrinks the weights and never enters the moments.",
     source="Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2",
     looks="Takes one step with zero gradients: weights must stay, or shrink by exactly lr · decay, and moments be zero.",
@@ -87,7 +87,7 @@ def _largest_moment(trial: Bench, number: int) -> float:
 
 
 @law(
-    "optimizer/step_is_its_rule",
+    "optimizer/step-is-its-rule",
     statement="A step is what the optimizer's name says: Adam, AdamW or SGD as they are written down.",
     source="Kingma & Ba 2015, arXiv:1412.6980; Loshchilov & Hutter 2019, arXiv:1711.05101",
     looks="Takes four steps with random gradients in float64 beside a reference in every legal spelling.",
@@ -144,7 +144,7 @@ def _known(kind: str, group: dict[str, Any], of: dict[str, float]) -> bool:
 
 
 @law(
-    "optimizer/bias_correction",
+    "optimizer/bias-correction",
     statement="Adam's first step is as long as the rate: its moments are corrected for having begun at zero.",
     source="Kingma & Ba 2015, arXiv:1412.6980, §3",
     looks="Takes a first step without decay and compares its middle length with the rate.",
@@ -208,7 +208,7 @@ def orthogonal(subject: Subject) -> Evidence:
 
 
 @law(
-    "optimizer/rate_is_obeyed",
+    "optimizer/rate-is-obeyed",
     statement="At a rate of zero nothing moves.",
     source="every rule multiplies by the rate",
     looks="Sets lr to 0 in the groups and takes a step.",

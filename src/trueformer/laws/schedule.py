@@ -67,7 +67,7 @@ def starts(subject: Subject) -> Evidence:
 
 
 @law(
-    "schedule/warmup_rises",
+    "schedule/warmup-rises",
     statement="Before its peak the rate never falls, and rises evenly.",
     source=GOYAL,
     looks="Takes the largest fall before the first step at the highest rate; in a warmup of 10 steps, jumps too.",
@@ -102,7 +102,7 @@ def _shaped(subject: Subject) -> Rates:
 
 
 @law(
-    "schedule/warmup_ends_where_it_says",
+    "schedule/warmup-ends-where-it-says",
     statement="The peak comes at the end of the declared warmup.",
     source=GOYAL,
     looks="Compares the first step at the highest rate with warmup_steps=.",
@@ -126,7 +126,7 @@ def warmup_ends_where_it_says(subject: Subject) -> Evidence:
 
 
 @law(
-    "schedule/warmup_is_short",
+    "schedule/warmup-is-short",
     statement="The warmup takes less than half of the run.",
     source=GOYAL,
     looks="Compares the step of the peak with the length of the run.",
@@ -150,7 +150,7 @@ def warmup_is_short(subject: Subject) -> Evidence:
 
 
 @law(
-    "schedule/no_rise_after_peak",
+    "schedule/no-rise-after-peak",
     statement="After its peak the rate does not rise again.",
     source="Loshchilov & Hutter 2017, arXiv:1608.03983: a cosine without restarts",
     looks="Takes the largest rise from any earlier rate after the peak, as a share of it.",
@@ -177,7 +177,7 @@ def no_rise_after_peak(subject: Subject) -> Evidence:
 
 
 @law(
-    "schedule/no_jump",
+    "schedule/no-jump",
     statement="After its peak the rate moves smoothly.",
     source="every published schedule but those of steps",
     looks="Takes the largest change from one step to the next after the peak, as a share of it.",
@@ -202,7 +202,7 @@ def no_jump(subject: Subject) -> Evidence:
 
 
 @law(
-    "schedule/peak_is_the_rate",
+    "schedule/peak-is-the-rate",
     statement="A scheduler's peak is the rate that the optimizer was built with.",
     source="PyTorch, torch.optim.lr_scheduler.LambdaLR: the function gives a factor",
     looks="Divides the highest rate by the declared one (peak_lr=), or by the optimizer's initial one.",
