@@ -144,7 +144,7 @@ def test_each_law_holds_of_sound_data_and_breaks_of_faulty(law):
     sound, faulty = CASES[law]
     assert judged(law, **sound).verdict is Verdict.HOLDS
     result = judged(law, **faulty)
-    assert result.verdict is Verdict.BROKEN, result
+    assert result.verdict in (Verdict.BROKEN, Verdict.ADVICE), result
     assert result.evidence.saw
 
 
@@ -168,7 +168,7 @@ def test_a12_characters_modulo_a_thousand_leave_most_of_a_vocabulary_unused():
     model = nn.Sequential(nn.Embedding(16000, 4), nn.Linear(4, 16000))
     loader = pairs(ids[: len(ids) // (T + 1) * (T + 1)].view(-1, T + 1))
     (result,) = check(model, only=["data/uses-vocabulary"], vocab_size=16000, loader=loader).results
-    assert result.verdict is Verdict.BROKEN
+    assert result.verdict is Verdict.ADVICE
     assert result.law.advice
 
 

@@ -204,7 +204,7 @@ def test_a12_characters_that_share_an_id():
     found = judged(Modulo(), vocab_size=16_000)
     assert found["distinct"].verdict is Verdict.BROKEN
     assert found["round-trip"].verdict is Verdict.BROKEN
-    assert found["rows-used"].verdict is Verdict.BROKEN
+    assert found["rows-used"].verdict is Verdict.ADVICE
 
 
 def test_t15_a_decoder_rebuilt_from_a_range():
@@ -232,7 +232,7 @@ def test_t17_unknown_characters_that_crash():
 
 def test_characters_that_vanish_are_pointed_out():
     dropping = broken(Characters, encode=lambda self, t: [i for i in Characters.encode(self, t) if i])
-    assert verdict(dropping, "lost-characters") == "broken"
+    assert verdict(dropping, "lost-characters") == "advice"
     assert judged(dropping, "lost-characters")["lost-characters"].law.advice
     assert not [r for r in judged(dropping).values() if r.fails]
 
@@ -246,7 +246,7 @@ def test_surrogates_that_vanish():
 
 def test_white_space_that_is_joined():
     joined = broken(encode=lambda self, t, **more: Bytes.encode(self, " ".join(t.split())))
-    assert verdict(joined, "white-space") == "broken"
+    assert verdict(joined, "white-space") == "advice"
 
 
 def test_one_byte_lost_by_a_tokenizer_of_bytes():
@@ -273,7 +273,7 @@ def test_empty_text_with_a_token():
 
 
 def test_pieces_that_are_stripped():
-    assert verdict(broken(decode=lambda self, ids: Bytes.decode(self, ids).lstrip()), "streams") == "broken"
+    assert verdict(broken(decode=lambda self, ids: Bytes.decode(self, ids).lstrip()), "streams") == "advice"
 
 
 def test_truncation_left_on():
@@ -339,10 +339,10 @@ def test_special_text_that_cannot_be_forbidden():
         return [*Bytes.encode(self, text[:2]), self.eos_id] if "<|eos|>" in text else Bytes.encode(self, text)
 
     assert verdict(broken(encode=encode), "special-text") == "broken"
-    assert verdict(broken(encode=encode), "special-text-by-default") == "broken"
+    assert verdict(broken(encode=encode), "special-text-by-default") == "advice"
     assert verdict(Bytes(), "special-text") == "holds"
     by_default = judged(byte_level(), "special-text-by-default")["special-text-by-default"]
-    assert by_default.verdict is Verdict.BROKEN
+    assert by_default.verdict is Verdict.ADVICE
     assert by_default.law.advice
 
 

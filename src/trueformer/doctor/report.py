@@ -50,7 +50,7 @@ def measured(evidence: Evidence) -> str:
     return f"{number(evidence.measured)}{unit}, expected {side} {number(evidence.bound)}"
 
 
-def number(value: float) -> str:
+def number(value: int | float) -> str:
     """A number as people read it: `0.31`, `1e-05`, `1104`."""
     value = float(value)
     return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3g}"
