@@ -25,9 +25,8 @@ from mutants.survivors import SURVIVORS
 
 def right(mutant: Mutant, outcome: Outcome) -> bool:
     """Whether what is named first is at fault; an error names its own place."""
-    if not outcome.broken:
-        return bool(outcome.error)
-    return outcome.broken[0].split("/")[0] in (mutant.component, *mutant.also)
+    said = outcome.broken or outcome.advice
+    return said[0].split("/")[0] in (mutant.component, *mutant.also) if said else bool(outcome.error)
 
 
 def table(outcomes: dict[Mutant, Outcome]) -> None:
@@ -38,13 +37,16 @@ def table(outcomes: dict[Mutant, Outcome]) -> None:
             (mutant, outcome)
         )
     groups["all"] = list(outcomes.items())
-    print("| subject | mutants | caught | | right component first | |\n|---|---|---|---|---|---|")
+    print(
+        "| subject | mutants | caught | | by advice only | right component first | |\n|---|---|---|---|---|---|---|"
+    )
     for name, pairs in groups.items():
         caught = [(m, o) for m, o in pairs if o.caught]
+        advised = sum(bool(o.advice) and not o.broken for _, o in pairs)
         named = sum(right(m, o) for m, o in caught)
         share = len(caught) / len(pairs)
         print(
-            f"| {name} | {len(pairs)} | {len(caught)} | {share:.1%} | {named} | {named / max(1, len(caught)):.1%} |"
+            f"| {name} | {len(pairs)} | {len(caught)} | {share:.1%} | {advised} | {named} | {named / max(1, len(caught)):.1%} |"
         )
 
 
@@ -74,7 +76,7 @@ def main() -> None:
             else "elsewhere"
         )
         print(
-            f"{mark} {mutant.name} [{mutant.component}] {list(outcome.broken[:4])} {outcome.error}",
+            f"{mark} {mutant.name} [{mutant.component}] {list(outcome.broken[:4])} {list(outcome.advice[:2])} {outcome.error}",
             file=sys.stderr,
         )
     table(outcomes)
@@ -86,7 +88,7 @@ def main() -> None:
     print(f"\nFindings replayed and caught: {', '.join(sorted(found))}")
     if wanted.json:
         wanted.json.write_text(
-            json.dumps({m.name: [list(o.broken), o.error] for m, o in outcomes.items()}, indent=1)
+            json.dumps({m.name: [o.broken, o.advice, o.error] for m, o in outcomes.items()}, indent=1)
         )
 
 

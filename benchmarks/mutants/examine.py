@@ -23,16 +23,17 @@ LIMIT = 150  # seconds a mutant
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """The broken laws of a mutant, in the report's order; `error` where no report came."""
+    """The broken laws of a mutant, in the report's order, and what was only advised; `error` where no report came."""
 
     broken: tuple[str, ...]
+    advice: tuple[str, ...] = ()
     seconds: float = 0.0
     error: str = ""
 
     @property
     def caught(self) -> bool:
-        """Whether anybody would have noticed."""
-        return bool(self.broken or self.error)
+        """Whether the user is told of anything; sound subjects get no advice either."""
+        return bool(self.broken or self.advice or self.error)
 
 
 def examine(file: str, source: str) -> Outcome:
@@ -53,7 +54,10 @@ def examine(file: str, source: str) -> Outcome:
     child.join()
     answer = json.loads(said)
     return Outcome(
-        broken=tuple(answer["broken"]), seconds=answer.get("seconds", 0.0), error=answer.get("error", "")
+        broken=tuple(answer["broken"]),
+        advice=tuple(answer.get("advice", ())),
+        seconds=answer.get("seconds", 0.0),
+        error=answer.get("error", ""),
     )
 
 
@@ -64,7 +68,12 @@ def _child(there: Connection, file: str, source: str) -> None:
     torch.set_num_threads(1)
     try:
         report = _of_stack(file, source) if file.startswith("src/") else _of_subject(file, source)
-        there.send(json.dumps({"broken": [r.law.id for r in report.broken], "seconds": report.seconds}))
+        said = {"broken": report.broken, "advice": report.advice}
+        there.send(
+            json.dumps(
+                {name: [r.law.id for r in part] for name, part in said.items()} | {"seconds": report.seconds}
+            )
+        )
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is what a user would see
         said = traceback.format_exception_only(error)[-1].strip()
         there.send(json.dumps({"broken": [], "error": said[:300]}))
@@ -89,6 +98,6 @@ def _of_stack(file: str, source: str) -> Any:
         subjects = importlib.import_module("stack_subject")
         for kind in subjects.KINDS:  # a bug in what one kind of model alone runs shows in that one
             report = check(**subjects.stack(**kind))
-            if report.broken:
+            if report.broken or report.advice:
                 break
         return report

@@ -296,6 +296,7 @@ def causal(subject: Subject) -> Evidence:
 )
 def uses_past(subject: Subject) -> Evidence:
     """An inverted mask leaves each token alone with itself: the model becomes a table of bigrams, and trains."""
+    refuse_saturated(subject)
     moved_TS = subject.influence
     to_the_next = moved_TS.diagonal(1)
     at = int(to_the_next.argmin())
@@ -303,6 +304,16 @@ def uses_past(subject: Subject) -> Evidence:
     saw = "the token before changes nothing" if not float(to_the_next.min()) >= floor else ""
     where = f"changing token {at} leaves the logits at {at + 1} as they are" if saw else ""
     return Evidence(measured=float(to_the_next.min()), bound=floor, at_least=True, where=where, saw=saw)
+
+
+def refuse_saturated(subject: Subject) -> None:
+    """Raises NotApplicable where some row of scores spans more than a softmax can tell apart in a few digits."""
+    try:
+        scores = [a.product_HTS * a.factor for a in subject.attentions]
+    except NotApplicable:
+        return
+    if max(float((s.amax(-1) - s.amin(-1)).max()) for s in scores) > 20:
+        raise NotApplicable("scores are so far apart that the softmax leaves one key")
 
 
 @law(

@@ -10,7 +10,7 @@ Shapes: T queries, S keys, H heads, D the width of a head.
 import torch
 from torch import Tensor
 
-from trueformer.laws.attention import documents_of, matrix, stated, worst
+from trueformer.laws.attention import documents_of, matrix, refuse_saturated, stated, worst
 from trueformer.laws.law import Evidence, Figure, law
 from trueformer.subject.attentions import Attention, projected_from
 from trueformer.subject.errors import NotApplicable
@@ -398,6 +398,7 @@ def order(subject: Subject) -> Evidence:
     if not subject.claims.positions:
         raise NotApplicable("the model is declared to have no positions")
     ids = subject.ids()
+    refuse_saturated(subject)
     # The last places but one: a window may hide what is further back.
     b = subject.length - 2
     a = next(i for i in reversed(range(b)) if ids[0, i] != ids[0, b])

@@ -202,13 +202,36 @@ class Subject:
             return self.interface.call(model, ids_BT, targets_BT, **more)
 
     def logits(self, ids_BT: Tensor, model: nn.Module | None = None, **more: Any) -> Tensor:
-        """Logits (B, T, V) of `exact`, or of another copy."""
+        """Logits (B, T, V) of `exact`, or of another copy.
+
+        Raises:
+            NotApplicable: passes in evaluation mode draw random numbers, so that none can be compared.
+        """
+        self._refuse_random_passes()
         return self.call(self.exact if model is None else model, ids_BT, **more).logits
+
+    def _refuse_random_passes(self) -> None:
+        if self._passes_are_random:
+            raise NotApplicable("passes in evaluation mode draw random numbers: see block/dropout-off")
+
+    @functools.cached_property
+    def _passes_are_random(self) -> bool:
+        ids, seen = self.ids(1, min(4, self.length)), []
+        for seed in (1, 2):
+            with random_numbers_kept(), torch.no_grad():
+                torch.manual_seed(seed)
+                seen.append(self.interface.call(self.exact, ids).logits)
+        return not torch.allclose(seen[0], seen[1], rtol=1e-6, atol=0, equal_nan=True)
 
     def trace(
         self, ids_BT: Tensor, model: nn.Module | None = None, until: Callable[[Trace], bool] | None = None
     ) -> Trace:
-        """A watched pass of `exact`, or of another copy; only its beginning where `until` becomes true."""
+        """A watched pass of `exact`, or of another copy; only its beginning where `until` becomes true.
+
+        Raises:
+            NotApplicable: as `logits`.
+        """
+        self._refuse_random_passes()
         model = self.exact if model is None else model
         ids_BT = ids_BT.clone()
         with watch(model, [ids_BT], until) as trace:
