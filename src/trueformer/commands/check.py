@@ -72,8 +72,8 @@ class Check:
                 self.subject(), laws, name=self.target, deep=self.deep, limit=self.limit, done=done
             )
         report = dataclasses.replace(report, command=self.command)
+        write_reports(report, files)  # first: what reads our output may have gone
         show(report, Console(), everything=self.all)
-        write_reports(report, files)
         for kind, path in files.items():
             print(f"{kind}: {path}")
         return report.exit_status
