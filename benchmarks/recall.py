@@ -45,9 +45,8 @@ def table(outcomes: dict[Mutant, Outcome]) -> None:
         advised = sum(bool(o.advice) and not o.broken for _, o in pairs)
         named = sum(right(m, o) for m, o in caught)
         share = len(caught) / len(pairs)
-        print(
-            f"| {name} | {len(pairs)} | {len(caught)} | {share:.1%} | {advised} | {named} | {named / max(1, len(caught)):.1%} |"
-        )
+        first = named / max(1, len(caught))
+        print(f"| {name} | {len(pairs)} | {len(caught)} | {share:.1%} | {advised} | {named} | {first:.1%} |")
 
 
 def main() -> None:
@@ -75,10 +74,8 @@ def main() -> None:
             if not outcome.caught
             else "elsewhere"
         )
-        print(
-            f"{mark} {mutant.name} [{mutant.component}] {list(outcome.broken[:4])} {list(outcome.advice[:2])} {outcome.error}",
-            file=sys.stderr,
-        )
+        said = f"{list(outcome.broken[:4])} {list(outcome.advice[:2])} {outcome.error}"
+        print(f"{mark} {mutant.name} [{mutant.component}] {said}", file=sys.stderr)
     table(outcomes)
     survivors = [mutant for mutant, outcome in outcomes.items() if not outcome.caught]
     print("\nSurvivors:" if survivors else "\nNo survivors.")

@@ -1,6 +1,6 @@
 """The same planted bugs, by everybody's tools: trueformer check and lint, TorchFix, torch-preflight.
 
-    python benchmarks/side_by_side.py --recall recall.json     # from `recall.py --json`; without it, bugs are checked anew
+    python benchmarks/side_by_side.py --recall recall.json   # from `recall.py --json`; without it, all are checked anew
 
 Every reported defect (K1, T5, N9 …) as it is planted in the two foreign models with all their parts. A linter finds a bug
 where it says something of the mutated file that it does not say of the sound one. TrainCheck is left out: it infers what
