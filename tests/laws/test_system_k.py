@@ -39,7 +39,9 @@ def test_a_bug_of_system_k_is_named(mutant: Mutant) -> None:
     model = module.build()
     report = check(model, **module.parts(model))
     first = report.broken[0].law.id
-    if mutant.name.endswith("decay-shrinks-the-moments"):  # a decay of its own that is no decay of the weights
+    if mutant.name.endswith(
+        "decay-shrinks-the-moments"
+    ):  # a decay of its own that is no decay of the weights
         assert first == "optimizer/step-is-its-rule"
     else:
         assert first == LAWS[mutant.finding], [result.line for result in report.broken]

@@ -99,7 +99,8 @@ class Subject:
             ValueError: the vocabulary's size was not given and the model does not tell.
         """
         self.model = getattr(self.model, "_orig_mod", self.model)
-        self.vocab_size = self.vocab_size or vocabulary_of(self.copied().eval())
+        with random_numbers_kept():
+            self.vocab_size = self.vocab_size or vocabulary_of(self.copied().eval())
         self.max_len = self.max_len or longest_of(self.model)
         if reads_both_ways(self.model):
             self.claims = dataclasses.replace(self.claims, causal=False)
