@@ -50,6 +50,7 @@ def examine(file: str, source: str) -> Outcome:
         )
     except EOFError:
         said = json.dumps({"broken": [], "error": "the process died"})
+    child.join(5)  # time to remove its copy of the package
     child.kill()
     child.join()
     answer = json.loads(said)
