@@ -18,6 +18,7 @@ from trueformer.data.loader import IGNORE, Batch
 from trueformer.data.shards import prepare
 from trueformer.inference.config import SamplingConfig
 from trueformer.inference.generate import generate
+from trueformer.inference.plain import plain_generate
 from trueformer.load import load_model
 from trueformer.models.decoder import DecoderLM
 from trueformer.optim.build import Optimizers, build_optimizer
@@ -84,10 +85,18 @@ class StackParts:
         )
         was_training = model.training
         try:
-            written = generate(model.eval(), rows, sampling, max_new_tokens=max_new_tokens)
+            written = self._written(model.eval(), rows, sampling, max_new_tokens)
         finally:
             model.train(was_training)
-        return [row + new.ids for row, new in zip(rows, written, strict=True)]
+        return [row + new for row, new in zip(rows, written, strict=True)]
+
+    def _written(
+        self, model: DecoderLM, rows: list[list[int]], sampling: SamplingConfig, n: int
+    ) -> list[list[int]]:
+        """New tokens, by the twin that the configuration names."""
+        if self.config.loop.backend == "plain":
+            return [plain_generate(model, row, sampling, max_new_tokens=n) for row in rows]
+        return [new.ids for new in generate(model, rows, sampling, max_new_tokens=n)]
 
     def save(self, model: DecoderLM, optimizer: Optimizers, folder: Path) -> None:
         """A checkpoint of step 0 in a run folder."""
