@@ -12,7 +12,7 @@ SURVIVORS: dict[str, str] = {
     "precision/updates-lost-in-half-precision": "shows in a bf16 model; the one that is checked is in float32",
     "llama_like/place-not-loaded": "save and load are not offered the loader unless they insist on one",
     "llama_like/cache-not-reset": "not understood yet",
-    "llama_like/letters-beyond-latin-lost": "lost characters are advice for tokenizers that normalise; this one is taken for one",
+    "llama_like/letters-beyond-latin-lost": "taken for a tokenizer that normalises, where lost characters are advice",
     "llama_like/end-of-text-is-a-newline": "no law yet says that ordinary text never makes the end of a text",
     **dict.fromkeys(
         (
