@@ -100,7 +100,7 @@ def replayed(subject: Subject, paths: list[str], again: Callable[..., Any]) -> d
         for path in paths:
             handle = model.get_submodule(path).register_forward_hook(note(path), with_kwargs=True)
             hooks.callback(handle.remove)
-        subject.logits(short_ids(subject), model)
+        subject.call(model, short_ids(subject))
     return found
 
 
@@ -142,7 +142,7 @@ def _groups(subject: Subject) -> list[list[str]]:
     for candidates in (_listed(subject.exact), _sisters(subject.exact)):
         flat = [path for group in candidates for path in group]
         with passages(subject.exact, flat) as seen:
-            subject.logits(short_ids(subject))
+            subject.call(subject.exact, short_ids(subject))
         chosen: list[list[str]] = []
         for group in candidates:
             outer = tuple(f"{path}." for other in chosen for path in other)

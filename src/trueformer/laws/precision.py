@@ -122,7 +122,7 @@ class _Reads(TorchDispatchMode):
 def registered(subject: Subject) -> Evidence:
     """`model.parameters()` does not look into lists. `nn.ModuleList(Layer() for _ in range(n))` registers each."""
     model, ids = in_evaluation(subject), short_ids(subject)
-    subject.logits(ids, model)  # how it is called is learnt on another copy, before others are watched
+    subject.call(model, ids)  # how it is called is learnt on another copy, before others are watched
     known: set[int] = {id(module) for module in model.modules()}
     strange: list[str] = []
 
@@ -132,7 +132,7 @@ def registered(subject: Subject) -> Evidence:
 
     handle = module_hooks.register_module_forward_pre_hook(note)
     try:
-        subject.logits(ids, model)
+        subject.call(model, ids)
     finally:
         handle.remove()
     saw = "a layer ran that the model does not know as its own" if strange else ""

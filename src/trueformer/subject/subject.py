@@ -217,22 +217,19 @@ class Subject:
 
     @functools.cached_property
     def _passes_are_random(self) -> bool:
+        """Whether the seed decides: a model that remembers its last pass differs with the same seed, too."""
         ids, seen = self.ids(1, min(4, self.length)), []
-        for seed in (1, 2):
+        for seed in (1, 2, 1):
             with random_numbers_kept(), torch.no_grad():
                 torch.manual_seed(seed)
                 seen.append(self.interface.call(self.exact, ids).logits)
-        return not torch.allclose(seen[0], seen[1], rtol=1e-6, atol=0, equal_nan=True)
+        first, other, again = seen
+        return torch.equal(first, again) and not torch.allclose(first, other, rtol=1e-6, atol=0)
 
     def trace(
         self, ids_BT: Tensor, model: nn.Module | None = None, until: Callable[[Trace], bool] | None = None
     ) -> Trace:
-        """A watched pass of `exact`, or of another copy; only its beginning where `until` becomes true.
-
-        Raises:
-            NotApplicable: as `logits`.
-        """
-        self._refuse_random_passes()
+        """A watched pass of `exact`, or of another copy; only its beginning where `until` becomes true."""
         model = self.exact if model is None else model
         ids_BT = ids_BT.clone()
         with watch(model, [ids_BT], until) as trace:
@@ -267,7 +264,12 @@ class Subject:
 
     @functools.cached_property
     def repeated(self) -> Trace:
-        """One watched pass over a single token, repeated: only positions can tell its places apart."""
+        """One watched pass over a single token, repeated: only positions can tell its places apart.
+
+        Raises:
+            NotApplicable: as `logits`.
+        """
+        self._refuse_random_passes()
         return self.trace(self.ids()[:, :1].expand(1, self.length))
 
     @functools.cached_property
@@ -275,8 +277,9 @@ class Subject:
         """The self-attentions of `passed`.
 
         Raises:
-            NotApplicable: there is none.
+            NotApplicable: there is none; or as `logits`.
         """
+        self._refuse_random_passes()
         return self_attentions(self.passed, self.length)
 
 
