@@ -73,6 +73,7 @@ BUGS = [
     ("a middling number", GPT, 'float("-inf"))\n        att', "-800.0)\n        att", "attention/mask-is-infinite"),
     ("mask after softmax", GPT, "att = F.softmax(att, dim=-1)", "att = F.softmax(q @ k.mT / math.sqrt(k.size(-1)), dim=-1) * self.visible[:, :, :T, :T]", "attention/rows"),
     ("mean over time", GPT, "x = self.ln_f(x)", "x = self.ln_f(x) + x.mean(1, keepdim=True)", "attention/causal"),
+    ("one ahead, outside of attention", GPT, "x = self.ln_f(x)", "x = self.ln_f(x + F.pad(x[:, 1:], (0, 0, 0, 1)))", "attention/causal"),
     ("rows mixed", GPT, "x = self.ln_f(x)", "x = self.ln_f(x) + x.mean(0, keepdim=True)", "attention/rows-apart"),
     ("one head for all", GPT, "        att = (q @", "        q, k = q[:, :1].expand_as(q), k[:, :1].expand_as(k)\n        att = (q @", "attention/heads-differ"),
 ]  # fmt: skip
