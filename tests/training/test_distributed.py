@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -28,9 +27,11 @@ from trueformer.training.run import train
 
 PATIENCE = 180  # seconds; a run takes a tenth of it on an idle machine
 SCRIPT = """
-import json, os, signal, sys
+import gc, json, os, signal, sys
 from pathlib import Path
 import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 from trueformer.config import from_dict
 from trueformer.training.callbacks.protocol import Callback
 from trueformer.training.config import RunConfig
@@ -44,6 +45,12 @@ class StopRankOne(Callback):
         if step == self.at and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGTERM)
 
+leave, wrapped = dist.destroy_process_group, []
+def leave_and_count():
+    wrapped.append(sum(type(thing) is DistributedDataParallel for thing in gc.get_objects()))
+    leave()
+dist.destroy_process_group = leave_and_count
+
 torch.set_num_threads(1)
 config = from_dict(RunConfig, json.loads(sys.argv[1]))
 out, resume, stop_at = Path(sys.argv[2]), sys.argv[3] == "resume", int(sys.argv[4])
@@ -51,6 +58,7 @@ result = train(config, out, resume=resume, callbacks=[StopRankOne(stop_at)])
 said = {
     "step": result.step, "reason": result.reason, "exit_code": result.exit_code, "loss": result.loss,
     "bits": result.evaluation.bits_per_byte if result.evaluation else None,
+    "wrapped_at_leaving": wrapped,
 }
 Path(f"{out}-rank{os.environ['RANK']}.json").write_text(json.dumps(said))
 """
@@ -84,12 +92,12 @@ def torchrun(config, out, *, resume=False, stop_at=0):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        start_new_session=True,
     ) as process:
         try:
             _, errors = process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # ranks that wait for each other never end
+            process.terminate()  # torchrun ends its ranks, by force where they wait for each other
+            process.wait(timeout=60)
             raise
     assert process.returncode == 0, errors[-4000:]
     return [json.loads((out.parent / f"{out.name}-rank{rank}.json").read_text()) for rank in range(2)]
@@ -104,6 +112,7 @@ def test_two_processes_train_as_one_does(config, tmp_path):
     changed = config(loop={"micro_batch_size": 1})
     first, second = torchrun(changed, tmp_path / "two")
     assert first == second
+    assert first["wrapped_at_leaving"] == [0]  # else the process may hang: see joined_world
     one = train(changed, tmp_path / "one")
     losses = [[r["loss"] for r in logged(tmp_path / name)] for name in ("one", "two")]
     assert len(losses[1]) == 12

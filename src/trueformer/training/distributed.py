@@ -34,7 +34,11 @@ class World:
 
 @contextmanager
 def joined_world() -> Iterator[World]:
-    """Join the group that torchrun's environment describes, and leave it at the end; alone without it."""
+    """Join the group that torchrun's environment describes, and leave it at the end; alone without it.
+
+    No wrapped module may outlive the block: were it the last to hold the group, freeing it would wait, with the
+    interpreter's lock held, for a thread of gloo that may be waiting for that lock (pytorch issue 56297).
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World()
         return

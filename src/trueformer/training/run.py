@@ -97,29 +97,40 @@ def run(
         resume = True
     settle_memory()
     with joined_world() as world:
-        device = resolve_device(config.loop.device, world.local_rank)
-        with main_first(world):
-            if world.is_main:
-                check_claim(out, resume=resume is True, overwrite=overwrite)
-        checkpoint = checkpoint_to_resume(out, resume)
-        config = _resolved(config, checkpoint, device)
-        if checkpoint is not None:
-            check_resumable(config, checkpoint)
-        begun = begin(config, world)
-        everyone = [*standard_callbacks(config.loop, begun.sample), *callbacks]
-        trainer = Trainer(
-            config, begun.model, begun.data, out, device=device, world=world, callbacks=everyone
-        )
-        if checkpoint is not None:
-            trainer.load(checkpoint)
+        return _run_among(world, config, begin, out, resume, overwrite, callbacks)
+
+
+def _run_among(
+    world: World,
+    config: Config,
+    begin: Callable[[Config, World], Beginning],
+    out: Path,
+    resume: bool | Path,
+    overwrite: bool,
+    callbacks: Sequence[Callback],
+) -> RunResult:
+    """`run` within a joined group; nothing that holds the group outlives the call."""
+    device = resolve_device(config.loop.device, world.local_rank)
+    with main_first(world):
         if world.is_main:
-            if resume is not True:
-                clear(out)
-            describe_run(out, config, begun.data.tokenizer)
-        stop = trainer.fit()
-        evaluation = trainer.evaluation
-        if evaluation is None and stop.reason == "finished":  # resumed where nothing was left to do
-            evaluation = trainer.evaluate()
+            check_claim(out, resume=resume is True, overwrite=overwrite)
+    checkpoint = checkpoint_to_resume(out, resume)
+    config = _resolved(config, checkpoint, device)
+    if checkpoint is not None:
+        check_resumable(config, checkpoint)
+    begun = begin(config, world)
+    everyone = [*standard_callbacks(config.loop, begun.sample), *callbacks]
+    trainer = Trainer(config, begun.model, begun.data, out, device=device, world=world, callbacks=everyone)
+    if checkpoint is not None:
+        trainer.load(checkpoint)
+    if world.is_main:
+        if resume is not True:
+            clear(out)
+        describe_run(out, config, begun.data.tokenizer)
+    stop = trainer.fit()
+    evaluation = trainer.evaluation
+    if evaluation is None and stop.reason == "finished":  # resumed where nothing was left to do
+        evaluation = trainer.evaluate()
     return RunResult(
         folder=out,
         step=stop.step,
