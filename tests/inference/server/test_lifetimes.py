@@ -4,6 +4,8 @@ import asyncio
 import socket
 import threading
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 
 import httpx
 import openai
@@ -43,6 +45,16 @@ def test_a_client_that_goes_away_frees_its_slot(server, stream):
     assert eventually(lambda: server.service.engine.n_running == 0, seconds=1.0)
     assert time.monotonic() - left < 0.5, "4000 tokens would have taken seconds"
     assert eventually(lambda: server.metrics()["trueformer_cancelled_total"] == before + 1)
+
+
+def test_a_connection_outlives_the_pause_after_which_clients_close_it(server):
+    """Else a request that comes just then is lost: official clients keep idle connections for 5 seconds."""
+    url = httpx.URL(server.url)
+    with closing(HTTPConnection(url.host, url.port, timeout=10)) as connection:
+        for pause in (5.5, 0):
+            connection.request("GET", "/health")
+            assert b"ok" in connection.getresponse().read()
+            time.sleep(pause)
 
 
 def test_a_client_that_goes_away_while_it_waits_leaves_the_queue(serve):

@@ -20,6 +20,9 @@ from fastapi import FastAPI
 from trueformer.inference.service import Service
 
 GRACE_SECONDS = 30.0
+IDLE_SECONDS = (
+    75  # longer than clients (httpx: 5) and proxies (nginx: 60) keep a connection: they close it, not we
+)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -69,6 +72,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # nothing here asks where a request came from
+                timeout_keep_alive=IDLE_SECONDS,  # a request into a connection that is just being closed is lost
                 timeout_graceful_shutdown=int(grace) + 5,  # what has been ended takes a moment to say so
             )
         )
