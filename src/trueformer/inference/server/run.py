@@ -20,9 +20,7 @@ from fastapi import FastAPI
 from trueformer.inference.service import Service
 
 GRACE_SECONDS = 30.0
-IDLE_SECONDS = (
-    75  # longer than clients (httpx: 5) and proxies (nginx: 60) keep a connection: they close it, not we
-)
+IDLE_SECONDS = 75  # clients (httpx: 5) and proxies (nginx: 60) close idle connections sooner
 
 
 def bind(host: str, port: int) -> socket.socket:
