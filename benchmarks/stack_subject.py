@@ -12,13 +12,14 @@ from trueformer.data.shards import PreparedData
 from trueformer.data.token_set import TokenSet
 from trueformer.models.config import DecoderConfig
 from trueformer.optim.config import OptimConfig, ScheduleConfig
+from trueformer.tokenization.bpe import train_bpe
 from trueformer.tokenization.characters import train_characters
 from trueformer.tokenization.protocol import Tokenizer
 from trueformer.training.config import LoopConfig, RunConfig
 from trueformer.training.data import TextData
 
 WHO, DID, WHERE = (
-    ("cat", "dog", "owl", "fox"),
+    ("cat", "dog", "owl", "jaçanã"),
     ("sat", "sang", "hid"),
     ("on a mat", "in a tree", "by the sea"),
 )
@@ -28,6 +29,7 @@ KINDS: tuple[dict[str, Any], ...] = (
     {},
     {
         "optimizer": "muon",
+        "tokenizer": "bpe",
         "positions": "learned",
         "norm": "layernorm",
         "feed_forward": "gelu",
@@ -52,7 +54,7 @@ def sentences(count: int, seed: int) -> list[str]:
     """Made-up documents."""
     pick = random.Random(seed)
     return [
-        f"the {pick.choice(WHO)} {pick.choice(DID)} {pick.choice(WHERE)}, {pick.random()}."
+        f"The {pick.choice(WHO)} {pick.choice(DID)} {pick.choice(WHERE)}, {pick.random()}."
         for _ in range(count)
     ]
 
@@ -70,15 +72,19 @@ def tokens(documents: list[str], tokenizer: Tokenizer) -> TokenSet:
 
 
 def stack(
-    backend: str = "plain", optimizer: str = "adamw", loop: dict[str, Any] | None = None, **model: Any
+    backend: str = "plain",
+    optimizer: str = "adamw",
+    tokenizer: str = "char",
+    loop: dict[str, Any] | None = None,
+    **model: Any,
 ) -> dict[str, Any]:
     """Arguments for `check`; `model` changes the configuration of the model, `loop` that of the loop."""
     train, held_out = sentences(120, 1), sentences(30, 2)
-    tokenizer = train_characters(train)
+    words = train_bpe(train, vocab_size=320) if tokenizer == "bpe" else train_characters(train)
     data = PreparedData(
-        train=tokens(train, tokenizer),
-        validation=tokens(held_out, tokenizer),
-        tokenizer=tokenizer,
+        train=tokens(train, words),
+        validation=tokens(held_out, words),
+        tokenizer=words,
         folder=Path("unused"),
     )
     usual = {
@@ -90,8 +96,8 @@ def stack(
         "backend": backend,
     }
     config = RunConfig(
-        model=DecoderConfig(**{"vocab_size": tokenizer.vocab_size, **SHAPE, **model}),
-        data=DataConfig(seq_len=model.get("max_len", 32), tokenizer="char"),
+        model=DecoderConfig(**{"vocab_size": words.vocab_size, **SHAPE, **model}),
+        data=DataConfig(seq_len=model.get("max_len", 32), tokenizer=tokenizer),
         optim=OptimConfig(name=optimizer),
         schedule=ScheduleConfig(warmup_steps=5),
         loop=LoopConfig(**{**usual, **(loop or {})}),

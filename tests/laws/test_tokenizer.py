@@ -85,6 +85,11 @@ class Characters:
         return "".join(self.chars[i] for i in ids)
 
 
+def save(model, path, tokenizer=None):
+    """A checkpoint that holds the merges of a sound tokenizer."""
+    Bytes().save(path)
+
+
 def judged(tokenizer, *only, vocab_size=512, **parts):
     subject = Subject(model=nn.Linear(2, 2), vocab_size=vocab_size, tokenizer=tokenizer, **parts)
     laws = select([f"tokenizer/{law}" for law in only] or ["tokenizer"])
@@ -180,9 +185,14 @@ def test_no_law_is_broken_by_a_sound_tokenizer(name):
 
 def test_every_law_holds_for_a_tokenizer_that_offers_everything():
     text = torch.tensor([list(Bytes().encode(CORPUS[0] * 3))])
-    results = judged(Bytes(), vocab_size=300, loader=[text]).values()
+    sizes = [len(Bytes().piece(i)) for i in range(262)]
+    parts = {"save": save, "load_tokenizer": Bytes.load, "token_bytes": sizes}
+    results = judged(Bytes(), vocab_size=300, loader=[text], **parts).values()
     others = {r.law.id for r in results if r.verdict is not Verdict.HOLDS}
-    assert others == {"tokenizer/character-count"}  # it has merges
+    assert others == {
+        "tokenizer/character-count",
+        "tokenizer/knows-the-data",
+    }  # it has merges, and no unknown
     assert len(results) >= 20
 
 
@@ -362,6 +372,105 @@ def test_bytes_counted_by_decoding():
     counted.decode = Bytes().decode
     assert verdict(counted, "bytes") == "broken"
     assert verdict(tick_tokens(), "bytes") == "holds"
+
+
+def test_bytes_counted_as_letters():
+    chars = Characters(string.printable + "éß中")
+    counts = [1] * chars.vocab_size
+    assert verdict(chars, "bytes", token_bytes=counts) == "broken"
+    assert verdict(chars, "bytes", token_bytes=[len(c.encode()) for c in chars.chars]) == "holds"
+    assert verdict(chars, "bytes", token_bytes=lambda i: len(chars.chars[i].encode())) == "holds"
+    assert verdict(chars, "bytes") == "not applicable"
+
+
+def test_special_tokens_that_count_bytes():
+    sizes = [len(Bytes().piece(i)) for i in range(262)]
+    assert verdict(Bytes(), "special-bytes", token_bytes=sizes) == "holds"
+    shown = [len(Bytes().piece(i, skip_special=False)) for i in range(262)]
+    assert verdict(Bytes(), "special-bytes", token_bytes=shown) == "broken"
+    assert verdict(Bytes(), "special-bytes") == "not applicable"  # it tells bytes, not their number
+    typed = Claims(bos_id=ord("a"), eos_id=257)
+    assert verdict(Bytes(), "special-bytes", token_bytes=sizes, claims=typed) == "holds"
+
+
+def in_latin_only(self, text, **more):
+    return list(text.encode("latin-1", "replace"))
+
+
+def test_a_tokenizer_of_bytes_that_spells_latin_only():
+    assert verdict(broken(encode=in_latin_only), "every-character") == "broken"
+    ignoring = broken(encode=lambda self, t, **more: list(t.encode("ascii", "ignore")))
+    assert verdict(ignoring, "every-character") == "broken"
+    for sound in (Bytes(), tick_tokens(), sentence_piece(), train_bpe(CORPUS, vocab_size=400)):
+        assert verdict(sound, "every-character") == "holds"
+    assert verdict(Characters(), "every-character") == "not applicable"
+
+
+def test_a_line_end_that_ends_the_text():
+    assert verdict(broken(eos_id=10), "end-apart") == "broken"
+    assert verdict(Bytes(), "end-apart", claims=Claims(eos_id=ord(" "))) == "broken"
+    assert verdict(Bytes(), "end-apart") == "holds"
+    lines = broken(Characters, eos_id=1 + string.printable.index("\n"))
+    assert verdict(lines, "end-apart") == "not applicable"
+
+
+def test_a_token_that_begins_every_text_is_not_made_by_one():
+    always = broken(encode=lambda self, t, **more: [self.bos_id, *Bytes.encode(self, t)])
+    assert verdict(always, "end-apart") == "holds"
+
+
+STORY = "The quick brown Fox met The other Fox. " * 30
+
+
+def rows_of(tokenizer, text, length=60):
+    ids = tokenizer.encode(text)
+    return [torch.tensor([ids[i : i + length]]) for i in range(0, len(ids) - length, length)]
+
+
+def test_data_with_letters_that_the_tokenizer_does_not_know():
+    small = Characters(string.ascii_lowercase + " .")
+    assert verdict(small, "knows-the-data", loader=rows_of(small, STORY)) == "broken"
+    assert verdict(small, "knows-the-data", loader=rows_of(small, STORY.lower())) == "holds"
+    assert verdict(Characters(), "knows-the-data", loader=rows_of(Characters(), STORY)) == "holds"
+    assert verdict(small, "knows-the-data", loader=rows_of(small, STORY[:400])) == "not applicable"
+
+
+def test_rows_filled_up_with_the_unknown_token():
+    chars = Characters()
+    filled = [torch.nn.functional.pad(row, (3, 40)) for row in rows_of(chars, STORY)]
+    assert verdict(chars, "knows-the-data", loader=filled) == "holds"
+    padding = broken(Characters, pad_id=0)
+    assert verdict(padding, "knows-the-data", loader=filled) == "not applicable"
+
+
+def test_words_that_a_tokenizer_of_words_does_not_know():
+    class Words:
+        unk_id, table = 0, ["?", *string.ascii_lowercase, "the", "fox"]
+        vocab_size = len(table)
+
+        def encode(self, text):
+            return [self.table.index(w) if w in self.table else 0 for w in text.lower().split()]
+
+        def decode(self, ids):
+            return " ".join(self.table[i] for i in ids)
+
+    data = rows_of(Words(), STORY * 6)
+    assert verdict(Words(), "knows-the-data", loader=data) == "not applicable"
+
+
+def test_laws_of_data_do_not_move_the_loader():
+    rows = iter(rows_of(Characters(), STORY))
+    judged(Characters(), loader=rows)
+    assert len(list(rows)) == len(rows_of(Characters(), STORY))
+
+
+def test_t15_a_checkpoint_that_makes_its_tokenizer_anew():
+    def anew(path):
+        return Bytes(json.loads(path.read_text())[::-1])
+
+    assert verdict(Bytes(), "from-checkpoint", save=save, load_tokenizer=anew) == "broken"
+    assert verdict(Bytes(), "from-checkpoint", save=save, load_tokenizer=Bytes.load) == "holds"
+    assert verdict(Bytes(), "from-checkpoint", save=save) == "not checked"
 
 
 def test_special_tokens_that_cannot_be_shown():

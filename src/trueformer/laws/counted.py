@@ -1,5 +1,7 @@
 """Evidence that is a count of faults, of which there may be none."""
 
+from collections.abc import Sequence
+
 from trueformer.laws.law import Evidence
 
 
@@ -12,3 +14,8 @@ def none_of(faults: int, *, unit: str = "", where: str = "", saw: str = "") -> E
         where=where if faults else "",
         saw=saw[:300] if faults else "",
     )
+
+
+def evidence_of(faults: Sequence[str], *, unit: str = "") -> Evidence:
+    """Evidence from a sentence about each fault, of which the first is shown."""
+    return none_of(len(faults), unit=unit, saw=faults[0] if faults else "")

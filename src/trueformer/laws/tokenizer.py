@@ -1,12 +1,12 @@
-"""Tokenizers: the text that goes in comes out; the laws of ids are in `tokenizer_ids.py`, those of special
-tokens in `tokenizer_special.py`.
+"""Tokenizers: the text that goes in comes out; the laws of ids, bytes, special tokens, saving and data
+are in the files beside this one.
 """
 
 import importlib
 from collections import Counter
 from collections.abc import Iterable
 
-from trueformer.laws.counted import none_of
+from trueformer.laws.counted import evidence_of, none_of
 from trueformer.laws.law import Evidence, law
 from trueformer.laws.tokenizer_speech import (
     ENGLISH,
@@ -15,6 +15,7 @@ from trueformer.laws.tokenizer_speech import (
     blocks,
     given,
     speech_of,
+    strayed,
 )
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
@@ -93,9 +94,7 @@ def white_space(subject: Subject) -> Evidence:
     speech = speech_of(subject)
     texts = [run * n for run in (" ", "\n", "\t", "\r\n") for n in (1, 2, 3, 17)]
     texts += ["  a", "a  ", "a  b", "\na\n\n\nb\n", "if x:\n\ty\n    z"]
-    wrong = [(text, came) for text in texts for kind, came in [speech.back(text)] if kind in LOST]
-    saw = f"{wrong[0][0]!r} comes back as {wrong[0][1]!r}" if wrong else ""
-    return none_of(len(wrong), unit=f"of {len(texts)} texts", saw=saw)
+    return evidence_of(strayed(speech, texts, LOST), unit=f"of {len(texts)} texts")
 
 
 @law(
@@ -114,12 +113,9 @@ def character_count(subject: Subject) -> Evidence:
     if any(len(given(speech, word)) != len(word) for word in ("a", "dog", "the dog", "quick brown fox")):
         raise NotApplicable("it is no tokenizer of single characters")
     texts = (" ", "\n", "dog ", " dog", "dog\n", "the  dog", "the dog \n\n a fox ")
-    wrong = [
-        f"{text!r} has {len(given(speech, text))} ids"
-        for text in texts
-        if len(given(speech, text)) != len(text)
-    ]
-    return none_of(len(wrong), unit=f"of {len(texts)} texts", saw=wrong[0] if wrong else "")
+    counts = {text: len(given(speech, text)) for text in texts}
+    wrong = [f"{text!r} has {count} ids" for text, count in counts.items() if count != len(text)]
+    return evidence_of(wrong, unit=f"of {len(texts)} texts")
 
 
 @law(
@@ -145,7 +141,7 @@ def control_characters(subject: Subject) -> Evidence:
         ]
         if kind in ("changed", "normalised") and len(came) == len(text) and others:
             wrong.append(f"{text!r} comes back as {came!r}")
-    return none_of(len(wrong), unit=f"of {len(texts)} texts", saw=wrong[0] if wrong else "")
+    return evidence_of(wrong, unit=f"of {len(texts)} texts")
 
 
 @law(
@@ -161,10 +157,7 @@ def control_characters(subject: Subject) -> Evidence:
 )
 def lost_characters(subject: Subject) -> Evidence:
     """`"naïve"` becomes `"nave"`, another word. With an unknown token it is `"na\ufffdve"`, and can be counted."""
-    speech = speech_of(subject)
-    lost = [(text, came) for text in blocks() for kind, came in [speech.back(text)] if kind == "lost"]
-    saw = f"{lost[0][0]!r} comes back as {lost[0][1]!r}" if lost else ""
-    return none_of(len(lost), unit="blocks", saw=saw)
+    return evidence_of(strayed(speech_of(subject), blocks(), ("lost",)), unit="blocks")
 
 
 @law(
@@ -187,9 +180,8 @@ def unknown_characters(subject: Subject) -> Evidence:
         except ValueError:
             continue
         except Exception as error:  # noqa: BLE001 - a crash of any kind is what is counted
-            crashes.append((text, error))
-    saw = f"{crashes[0][0]!r} raises {type(crashes[0][1]).__name__}: {crashes[0][1]}" if crashes else ""
-    return none_of(len(crashes), unit="crashes", saw=saw)
+            crashes.append(f"{text!r} raises {type(error).__name__}: {error}")
+    return evidence_of(crashes, unit="crashes")
 
 
 @law(
@@ -210,11 +202,10 @@ def surrogates(subject: Subject) -> Evidence:
         kind, came = speech.back(text)
         replaced = len(came) > len(text) - 1 and "a" in came if "a" in text else bool(came)
         if kind in ("lost", "normalised", "changed") and not replaced:
-            bad.append((text, came))
+            bad.append(f"{text!r} comes back as {came!r}")
     if bad and speech.back("a🙂b")[0] != "exact":
         raise NotApplicable("it leaves out characters that it does not know, which another law speaks of")
-    saw = f"{bad[0][0]!r} comes back as {bad[0][1]!r}" if bad else ""
-    return none_of(len(bad), unit="texts", saw=saw)
+    return evidence_of(bad, unit="texts")
 
 
 @law(
@@ -256,8 +247,7 @@ def streams(subject: Subject) -> Evidence:
     whole = speech.decode(ids)
     halves = [(speech.decode(ids[:i]), speech.decode(ids[i:])) for i in range(len(ids))]
     wrong = [a + b for a, b in halves if "\ufffd" not in a + b and a + b != whole]
-    saw = f"{whole!r} comes in pieces as {wrong[0]!r}" if wrong else ""
-    return none_of(len(wrong), unit="places", saw=saw)
+    return evidence_of([f"{whole!r} comes in pieces as {came!r}" for came in wrong], unit="places")
 
 
 @law(
@@ -286,5 +276,5 @@ def whole(subject: Subject) -> Evidence:
     )
 
 
-for part in ("tokenizer_saved", "tokenizer_ids", "tokenizer_special"):
-    importlib.import_module(f"trueformer.laws.{part}")
+for part in ("bytes", "saved", "ids", "special", "data"):
+    importlib.import_module(f"trueformer.laws.tokenizer_{part}")

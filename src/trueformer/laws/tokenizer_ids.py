@@ -1,20 +1,13 @@
-"""The ids of a tokenizer: batches, the vocabulary beside the model's, bytes. Part of `tokenizer.py`."""
+"""The ids of a tokenizer: batches, and the vocabulary beside the model's. Part of `tokenizer.py`."""
 
 import contextlib
 import unicodedata
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
-from torch import Tensor
-
-from trueformer.laws.counted import none_of
+from trueformer.laws.counted import evidence_of, none_of
 from trueformer.laws.law import Evidence, law
 from trueformer.laws.tokenizer_speech import (
     ENGLISH,
     TEXTS,
-    Speech,
-    alphabet,
     blocks,
     folded,
     given,
@@ -109,9 +102,8 @@ def contiguous(subject: Subject) -> Evidence:
         try:
             speech.decode([i])
         except Exception as error:  # noqa: BLE001 - any error at decoding is what is counted
-            wrong.append((i, error))
-    saw = f"id {wrong[0][0]} raises {type(wrong[0][1]).__name__}: {wrong[0][1]}" if wrong else ""
-    return none_of(len(wrong), unit=f"of {len(ids)} ids", saw=saw)
+            wrong.append(f"id {i} raises {type(error).__name__}: {error}")
+    return evidence_of(wrong, unit=f"of {len(ids)} ids")
 
 
 @law(
@@ -175,91 +167,11 @@ def distinct(subject: Subject) -> Evidence:
     groups.sort(key=len)
     groups = groups[:-1] if groups and len(groups[-1]) > 20 else groups  # an unknown token without a name
     groups = [group for group in groups if not _same_letter(group)]
-    saw = f"{groups[0][0]!r} and {groups[0][1]!r} are both {given(speech, groups[0][0])}" if groups else ""
-    return none_of(len(groups), unit="ids", saw=saw)
+    wrong = [f"{one!r} and {other!r} are both {given(speech, one)}" for one, other, *_ in groups]
+    return evidence_of(wrong, unit="ids")
 
 
 def _same_letter(group: list[str]) -> bool:
     """Whether Unicode calls them variants of one: normalisers join those."""
     names = {unicodedata.name(c, "?").split(" WITH ")[0].replace("SMALL", "CAPITAL") for c in group}
     return len(names) == 1
-
-
-def _bytes_of(speech: Speech) -> Callable[[int], int]:
-    """How many bytes an id stands for, as the tokenizer itself tells."""
-    if hasattr(speech.tokenizer, "token_bytes"):
-        table = speech.tokenizer.token_bytes
-        table = table() if callable(table) else table
-        return lambda i: int(table[i])
-    for name in ("decode_single_token_bytes", "piece", "id_to_bytes", "token_to_bytes"):
-        if hasattr(speech.tokenizer, name):
-            return lambda i: len(getattr(speech.tokenizer, name)(i))
-    raise NotApplicable("it does not tell the bytes of a token")
-
-
-@law(
-    "tokenizer/bytes",
-    statement="The bytes of the tokens of a text sum to the bytes of the text.",
-    source="Bits per byte: Gao et al. 2020, arXiv:2101.00027, §3.1",
-    looks="Sums the tokenizer's own count over texts whose characters are split between tokens.",
-    tolerance="0 bytes.",
-    symptoms="Bits per byte look better, or worse, than they are; models cannot be compared.",
-    causes="len(decode([id]).encode()): a part of a character decodes to U+FFFD, which is three bytes.",
-    needs=("tokenizer",),
-)
-def byte_counts(subject: Subject) -> Evidence:
-    """ "é" is two bytes. As two tokens, each decodes to "\ufffd": 3 + 3 bytes are counted where there are 2."""
-    speech = speech_of(subject)
-    count = _bytes_of(speech)
-    texts = [text for text in [ENGLISH, *blocks(), alphabet(speech)] if speech.back(text)[0] == "exact"]
-    if not texts:
-        raise NotApplicable("no sample comes back exactly")
-    wrong = []
-    for text in texts:
-        counted, there = sum(count(i) for i in speech.encode(text)), len(text.encode())
-        if counted != there:
-            wrong.append(f"{text[:20]!r} has {there} bytes, its tokens {counted}")
-    return none_of(len(wrong), unit=f"of {len(texts)} texts", saw=wrong[0] if wrong else "")
-
-
-@law(
-    "tokenizer/reads-the-data",
-    statement="What the loader gives, decoded, is text.",
-    source="T15 of the catalogue of defects",
-    looks="Decodes a batch, and counts control characters, unassigned ones and U+FFFD.",
-    tolerance="20 %: text has few; a table rebuilt from range(vocab_size) gives half or more.",
-    symptoms="A fluent model whose text is gibberish; the loss is fine.",
-    causes="A tokenizer rebuilt from range(vocab_size), or another one than the data was made with.",
-    needs=("tokenizer", "loader"),
-)
-def reads_the_data(subject: Subject) -> Evidence:
-    """With `itos = {i: chr(i) for i in range(65)}` the ids of "First Citizen" decode to "\x12/8:9\x01…"."""
-    speech = speech_of(subject)
-    ids = _ids_of(next(iter(subject.loader)))
-    special = {speech.role(role) for role in ("bos", "eos", "pad", "unk")} | set(speech.special.values())
-    ids = [i for i in ids if i not in special]
-    _refuse_noise(ids, speech.size)
-    text = speech.decode(ids)
-    strange = [c for c in text if unicodedata.category(c) in ("Cc", "Cn", "Co", "Cs") and c not in "\n\t\r"]
-    share = (len(strange) + text.count("\ufffd")) / max(1, len(text))
-    saw = f"{text[:40]!r} is what the model reads" if share > 0.2 else ""
-    return Evidence(measured=share, bound=0.2, unit="of the characters", saw=saw)
-
-
-def _ids_of(batch: Any) -> list[int]:
-    """The first integer tensor of two axes in a batch, in one row."""
-    parts = (
-        list(batch.values()) if isinstance(batch, dict) else [batch] if isinstance(batch, Tensor) else batch
-    )
-    whole = [t for t in parts if isinstance(t, Tensor) and t.ndim == 2 and not t.is_floating_point()]
-    if not whole:
-        raise NotApplicable("the loader's batches hold no ids (B, T)")
-    return [i for row in whole[0].tolist() for i in row if i >= 0]
-
-
-def _refuse_noise(ids: list[int], size: int) -> None:
-    """Text repeats itself: its ids meet far more often than chance. Ids drawn at random are no text to read."""
-    n = len(ids)
-    meetings = sum(k * (k - 1) for k in Counter(ids).values()) / max(1, n * (n - 1))
-    if n < 100 or meetings * size < 2:
-        raise NotApplicable("the loader's first batch is too short, or its ids are as if drawn at random")

@@ -3,9 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from trueformer.laws.counted import none_of
+from trueformer.laws.counted import evidence_of
 from trueformer.laws.law import Evidence, law
-from trueformer.laws.tokenizer_speech import TEXTS, Speech, asked, given, parameters, speech_of
+from trueformer.laws.tokenizer_speech import (
+    TEXTS,
+    Speech,
+    asked,
+    given,
+    made_by_text,
+    parameters,
+    speech_of,
+    spoken_roles,
+)
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
 
@@ -56,11 +65,8 @@ def begin_and_end_in_batches(subject: Subject) -> Evidence:
 
 
 def _framed(speech: Speech, subject: Subject, function: Callable[..., Any], encode: Any) -> Evidence:
-    ids = {
-        "bos": speech.role("bos") if subject.claims.bos_id is None else subject.claims.bos_id,
-        "eos": speech.role("eos") if subject.claims.eos_id is None else subject.claims.eos_id,
-    }
-    flags = {role: _with(role, i, function) for role, i in ids.items() if i is not None}
+    ids = spoken_roles(subject)
+    flags = {role: _with(role, i, function) for role, i in ids.items()}
     flags = {role: flag for role, flag in flags.items() if flag}
     if not flags:
         raise NotApplicable("it has no argument such as bos= or eos=, or does not tell the id")
@@ -71,7 +77,27 @@ def _framed(speech: Speech, subject: Subject, function: Callable[..., Any], enco
             wanted = [ids[role], *bare] if role == "bos" else [*bare, ids[role]]
             if got != wanted:
                 wrong.append(f"asked for {role} (id {ids[role]}): {got[:12]}, without it {bare[:12]}")
-    return none_of(len(wrong), unit="texts", saw=wrong[0] if wrong else "")
+    return evidence_of(wrong, unit="texts")
+
+
+@law(
+    "tokenizer/end-apart",
+    statement="Ordinary text makes no token that begins or ends a text.",
+    source="tiktoken, Encoding(mergeable_ranks, special_tokens): two tables that share no id",
+    looks="Encodes all printable characters and some of each block of Unicode, and looks for the ids of begin and end.",
+    tolerance="0 ids, where one of the two is out of text's reach; if both are in it, each text is a line or a name.",
+    symptoms="Writing stops in the middle of an answer; documents fall apart where they have a line end.",
+    causes="An id typed by hand, such as 10; a special token that is in the vocabulary of text as well.",
+    needs=("tokenizer",),
+)
+def end_apart(subject: Subject) -> Evidence:
+    """With eos_id = 10 in a tokenizer of bytes, each line end is the end of the text: a list has one line."""
+    speech = speech_of(subject)
+    roles, typed = spoken_roles(subject), made_by_text(speech)
+    wrong = [f"{typed[i]!r} makes {i}, the id of {role}" for role, i in roles.items() if i in typed]
+    if len(wrong) == len(roles):
+        raise NotApplicable("no token of its own begins or ends a text, as where each text is one line")
+    return evidence_of(wrong, unit=f"of {len(roles)} ids")
 
 
 FORBID = {
@@ -107,9 +133,9 @@ def _special_ids(speech: Speech, wishes: dict[str, Any]) -> Evidence:
     spelled = {text: i for text, i in speech.special.items() if len(text) > 1 and i != unknown}
     if not spelled:
         raise NotApplicable("it tells of no special tokens")
-    found = [text for text, i in spelled.items() if i in given(speech, f"a {text} b", **wishes)]
-    saw = f"{found[0]!r} inside a text becomes the id {spelled[found[0]]}" if found else ""
-    return none_of(len(found), unit=f"of {len(spelled)} special tokens", saw=saw)
+    found = [(text, i) for text, i in spelled.items() if i in given(speech, f"a {text} b", **wishes)]
+    wrong = [f"{text!r} inside a text becomes the id {i}" for text, i in found]
+    return evidence_of(wrong, unit=f"of {len(spelled)} special tokens")
 
 
 @law(
@@ -155,4 +181,4 @@ def skips_when_asked(subject: Subject) -> Evidence:
             wrong.append(f"{text!r} is not shown with {skip}=False")
         elif text.strip() in speech.decode([i], **{skip: True}):
             wrong.append(f"{text!r} is shown with {skip}=True")
-    return none_of(len(wrong), unit=f"of {len(special)}", saw=wrong[0] if wrong else "")
+    return evidence_of(wrong, unit=f"of {len(special)}")

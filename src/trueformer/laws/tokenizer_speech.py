@@ -20,6 +20,7 @@ KEEP = {"skip_special_tokens": False, "skip_special": False, "clean_up_tokenizat
 UNKNOWN_MARKS = ("\ufffd", "<unk>", "[UNK]", "<|unk|>", "⁇")
 ENGLISH = "The quick brown Fox can't jump 13 times, over the lazy dog."
 PRINTABLE = string.printable
+LETTERS = string.ascii_lowercase
 TEXTS = [ENGLISH, "a", "one two", ENGLISH * 3, "fox 13"]
 
 
@@ -174,6 +175,27 @@ def folded(text: str) -> str:
     """A text without what normalisers change: case, accents, widths, spaces, invisible characters."""
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(c for c in plain if unicodedata.category(c)[0] not in "MCZ" and c != "▁")
+
+
+def strayed(speech: Speech, texts: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """A sentence about each text that comes back as one of these kinds: see `Speech.back`."""
+    outcomes = ((text, *speech.back(text)) for text in texts)
+    return [f"{text!r} comes back as {came!r}" for text, kind, came in outcomes if kind in kinds]
+
+
+def made_by_text(speech: Speech) -> dict[int, str]:
+    """The ids that ordinary text makes, each with such a text; those that every text has are no doing of the text."""
+    rows = {text: ids for text in (ENGLISH, *PRINTABLE, *blocks()) if (ids := given(speech, text))}
+    always = set.intersection(*map(set, rows.values())) if rows else set()
+    return {i: text for text, ids in reversed(rows.items()) for i in ids if i not in always}
+
+
+def spoken_roles(subject: Subject) -> dict[str, int]:
+    """The ids that begin and end a text, as declared or as the tokenizer tells."""
+    speech, claims = speech_of(subject), subject.claims
+    bos = speech.role("bos") if claims.bos_id is None else claims.bos_id
+    eos = speech.role("eos") if claims.eos_id is None else claims.eos_id
+    return {role: i for role, i in (("bos", bos), ("eos", eos)) if i is not None}
 
 
 def alphabet(speech: Speech) -> str:

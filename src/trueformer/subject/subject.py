@@ -68,7 +68,8 @@ class Subject:
     scheduler of torch's or a function from the step to the rate; `generate` takes (model, ids, max_new_tokens) and
     what else it knows of temperature, top_k, top_p, min_p and seed; `save` and `load` take a path and what else they
     name; `train_step` makes one update of some batches, `evaluate` takes (model, loader); `load_tokenizer` takes the
-    path of a checkpoint; `peak_lr`, `warmup_steps` and `max_steps` are what the schedule was asked for.
+    path of a checkpoint; `token_bytes` is how many bytes of text each id stands for, a table or a function of the id,
+    where the tokenizer does not tell; `peak_lr`, `warmup_steps` and `max_steps` are what the schedule was asked for.
     """
 
     model: nn.Module
@@ -87,6 +88,7 @@ class Subject:
     train_step: Callable[..., Any] | None = None
     evaluate: Callable[..., Any] | None = None
     load_tokenizer: Callable[..., Any] | None = None
+    token_bytes: Any = None
     build: Callable[[], nn.Module] | None = None
     peak_lr: int | float | None = None
     warmup_steps: int | None = None
