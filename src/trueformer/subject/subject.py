@@ -69,6 +69,9 @@ class Subject:
     what else it knows of temperature, top_k, top_p, min_p and seed; `save` and `load` take a path and what else they
     name; `train_step` makes one update of some batches, `evaluate` takes (model, loader); `load_tokenizer` takes the
     path of a checkpoint; `peak_lr`, `warmup_steps` and `max_steps` are what the schedule was asked for.
+
+    How data is made: `prepare` takes documents (texts) and gives the loaders of training and validation; `chats` takes
+    conversations, each a list of messages as OpenAI has them, and gives batches; `rank_loader` takes (rank, world_size).
     """
 
     model: nn.Module
@@ -88,6 +91,9 @@ class Subject:
     evaluate: Callable[..., Any] | None = None
     load_tokenizer: Callable[..., Any] | None = None
     build: Callable[[], nn.Module] | None = None
+    prepare: Callable[[list[str]], Any] | None = None
+    chats: Callable[[list[list[dict[str, Any]]]], Any] | None = None
+    rank_loader: Callable[..., Any] | None = None
     peak_lr: int | float | None = None
     warmup_steps: int | None = None
     max_steps: int | None = None
