@@ -5,7 +5,6 @@ show the right ones. Shapes: B rows, T tokens.
 """
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,10 +52,10 @@ def seen(subject: Subject, kind: str) -> list[Seen]:
     Raises:
         NotApplicable: they are refused, or are not found in what comes back.
     """
-    return subject.once(f"chats: {kind}", lambda: list(_seen(subject, kind)))
+    return subject.once(f"chats: {kind}", lambda: _seen(subject, kind))
 
 
-def _seen(subject: Subject, kind: str) -> Iterator[Seen]:
+def _seen(subject: Subject, kind: str) -> list[Seen]:
     speech = speech_of(subject)
     talks = MAKERS[kind](speech)
     assert subject.chats is not None
@@ -66,16 +65,15 @@ def _seen(subject: Subject, kind: str) -> Iterator[Seen]:
         if kind == "plain":
             raise
         raise NotApplicable(f"chats takes no conversations with tools: {error}") from error
-    rows = lines(batches, speech)
-    found = 0
-    for talk in talks:
-        for line in rows:
-            places = {place.word: place for place in line.places if place.first}
-            if talk.question in places:
-                found += 1
-                yield Seen(talk=talk, line=line, places=places)
+    found = []
+    for line in lines(batches, speech):
+        places = {
+            place.word: place for place in line.places if place.first
+        }  # the first token is never asked for
+        found += [Seen(talk=talk, line=line, places=places) for talk in talks if talk.question in places]
     if not found:
         raise NotApplicable("no word of the conversations is found in the batches that chats gives")
+    return found
 
 
 def _fours(speech: Speech) -> list[tuple[str, str, str, str]]:

@@ -13,7 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trueformer.laws.data_batches import LOSS_MASKS, batches, replaced, slim, understood
+from trueformer.laws.data_batches import (
+    LOSS_MASKS,
+    Batch,
+    batches,
+    document_numbers,
+    replaced,
+    slim,
+    understood,
+)
 from trueformer.subject.errors import NotApplicable, NotUnderstood
 from trueformer.subject.interface import call_by_name, read
 from trueformer.subject.subject import Subject, stirred
@@ -116,10 +124,8 @@ class Objective:
             raise NotApplicable(
                 "the batches hold no targets: give loss(model, batch), which knows how to make them"
             )
-        if chosen is None:
-            logits = self.subject.call(self.model, batch.inputs).logits
-        else:
-            logits = chosen((*batch.inputs.shape, self.subject.vocab_size))
+        shape = (*batch.inputs.shape, self.subject.vocab_size)
+        logits = self._logits(batch) if chosen is None else chosen(shape)
         logits = logits.detach().requires_grad_()
         return scored(self.subject.loss, logits, batch.targets.long()), logits
 
@@ -157,8 +163,14 @@ class Objective:
         if (
             not seen
         ):  # a loss that runs parts of the model, as a fused one does: its logits are made once more
-            seen.append(self.subject.call(self.model, understood(whole).inputs).logits)
+            seen.append(self._logits(understood(whole)))
         return loss, (made or seen)[-1]
+
+    def _logits(self, batch: Batch) -> Tensor:
+        """The model's logits of a batch, with the numbers of its documents where both know them."""
+        name, numbers = self.subject.interface.documents, document_numbers(self.subject, batch.whole)
+        more = {} if name is None or numbers is None else {name: numbers}
+        return self.subject.call(self.model, batch.inputs, **more).logits
 
     def _call(self, whole: Any) -> Any:
         batch = understood(whole)
