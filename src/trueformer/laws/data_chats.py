@@ -69,7 +69,7 @@ def _seen(subject: Subject, kind: str) -> list[Seen]:
     for line in lines(batches, speech):
         places = {
             place.word: place for place in line.places if place.first
-        }  # the first token is never asked for
+        }  # nothing asks for the first token
         found += [Seen(talk=talk, line=line, places=places) for talk in talks if talk.question in places]
     if not found:
         raise NotApplicable("no word of the conversations is found in the batches that chats gives")

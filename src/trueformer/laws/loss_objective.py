@@ -22,6 +22,7 @@ from trueformer.laws.data_batches import (
     slim,
     understood,
 )
+from trueformer.laws.loss_seen import Scoring
 from trueformer.subject.errors import NotApplicable, NotUnderstood
 from trueformer.subject.interface import call_by_name, read
 from trueformer.subject.subject import Subject, stirred
@@ -82,7 +83,13 @@ class Objective:
         self.subject, self.model = subject, model
         self.of_logits = subject.loss is not None and not _takes_model(subject.loss)
         self.template = self._template()
+        self.head, self.spies = None, False
         self.head = None if self.of_logits else self._find_head()
+
+    @property
+    def swaps(self) -> bool:
+        """Whether other logits can be put in the place of the model's."""
+        return self.of_logits or self.head is not None or self.spies
 
     def _template(self) -> Any:
         """A small batch of the owner's form; ids and targets of ours where there is no loader."""
@@ -144,14 +151,15 @@ class Objective:
 
         hooks = [self.model.register_forward_hook(notice, with_kwargs=True)]
         hooks += [m.register_forward_pre_hook(lambda m, _: ran.append(m)) for m in self.model.modules()]
-        if chosen is not None:
-            if self.head is None:
-                raise NotApplicable(
-                    "no module gives the logits alone, so others cannot be put in their place"
-                )
+        if chosen is not None and not self.swaps:
+            raise NotApplicable("no module gives the logits alone, so others cannot be put in their place")
+        if chosen is not None and self.head is not None:
             hooks.append(self.model.get_submodule(self.head).register_forward_hook(swap))
+        batch = understood(whole)
+        spy = Scoring((*batch.inputs.shape, self.subject.vocab_size or 0), chosen if self.spies else None)
         try:
-            loss = self._call(whole)
+            with spy:
+                loss = self._call(whole)
         except NotUnderstood as error:
             raise NotApplicable(str(error)) from error
         finally:
@@ -160,10 +168,9 @@ class Objective:
         self.in_parts = not seen
         if not seen and not ran:
             raise NotApplicable("the loss did not call the model it was given: expected loss(model, batch)")
-        if (
-            not seen
-        ):  # a loss that runs parts of the model, as a fused one does: its logits are made once more
-            seen.append(self._logits(understood(whole)))
+        self.spies = self.in_parts and spy.logits is not None
+        if not seen:  # a loss that runs parts of the model, as a fused one does
+            seen.append(self._logits(batch) if spy.logits is None else spy.logits)
         return loss, (made or seen)[-1]
 
     def _logits(self, batch: Batch) -> Tensor:
@@ -237,7 +244,7 @@ def fit(subject: Subject) -> Fit:
 
 
 def _fit(judge: Objective) -> Fit:
-    chosen = spread if judge.of_logits or judge.head is not None else None
+    chosen = spread if judge.swaps else None
     draws = [judge.drawn(seed) for seed in range(6)]
     pairs = [judge.score(whole, chosen) for whole in draws]
     values = torch.tensor([float(loss.detach()) for loss, _ in pairs], dtype=torch.float64)
