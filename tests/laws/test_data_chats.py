@@ -76,6 +76,8 @@ def batches(fault=None, shifted=True, render=render):
         rendered = [render(messages, fault) for messages in conversations]
         if fault == "one early":
             rendered = [(ids, [*learned[1:], False]) for ids, learned in rendered]
+        if fault == "one late":
+            rendered = [(ids, [False, *learned[:-1]]) for ids, learned in rendered]
         labels = [[i if flag else -100 for i, flag in zip(*row, strict=True)] for row in rendered]
         length = max(len(ids) for ids, _ in rendered)
         x, y = filled([ids for ids, _ in rendered], PAD, length), filled(labels, -100, length)
@@ -103,7 +105,8 @@ def test_each_law_holds_of_sound_conversations(law, shifted):
     ("law", "fault"),
     [
         ("data/chat-learns-answers", "inverted"),
-        ("data/chat-learns-answers", "one early"),
+        ("data/chat-learns-answers", "one late"),
+        ("data/chat-ends-turns", "one early"),
         ("data/chat-leaves-questions", "inverted"),
         ("data/chat-leaves-questions", "users"),
         ("data/chat-ends-turns", "no end"),

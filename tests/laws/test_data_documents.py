@@ -43,7 +43,8 @@ def judged(law, **parts):
 def packed(documents, front=(BOS,), back=()):
     """Rows of T and a target each, cut from all documents end to end; what is left over is dropped."""
     ids = [i for document in documents for i in (*front, *document.encode(), *back)]
-    return torch.tensor(ids[: (len(ids) - 1) // T * T + 1]).unfold(0, T + 1, T)
+    count = (len(ids) - 1) // T
+    return torch.tensor(ids[: count * T + 1]).unfold(0, T + 1, T) if count else torch.zeros(0, T + 1)
 
 
 def loader(documents, **marks):

@@ -187,15 +187,41 @@ def loss_in_parts(model, batch):
     return F.cross_entropy(model.head(hidden).flatten(0, 1), batch[1].flatten())
 
 
-def test_a_loss_that_runs_parts_of_the_model_is_judged_as_far_as_can_be_seen():
-    parts = {"loss": loss_in_parts, "loader": shifted()}
-    report = check(Small(), only=["loss"], vocab_size=V, max_len=T, **parts)
+def by_hand(model, batch):
+    logits = model.head(torch.tanh(model.table(batch[0])))
+    return (logits.exp().sum(-1).log() - logits.gather(-1, batch[1][..., None])[..., 0]).mean()
+
+
+def in_two_uses(model, batch):
+    logits = model.head(torch.tanh(model.table(batch[0])))
+    return (logits.logsumexp(-1) - logits.gather(-1, batch[1][..., None])[..., 0]).mean()
+
+
+def in_two_uses_reversed(model, batch):
+    logits = model.head(torch.tanh(model.table(batch[0])))
+    right = logits.gather(-1, batch[1][..., None])[..., 0]
+    return (logits.logsumexp(-1) - right).mean()
+
+
+@pytest.mark.parametrize("loss", [loss_in_parts, by_hand, in_two_uses, in_two_uses_reversed])
+def test_a_loss_that_runs_parts_of_the_model_is_judged_as_far_as_can_be_seen(loss):
+    report = check(Small(), only=["loss"], vocab_size=V, max_len=T, loss=loss, loader=shifted())
     verdicts = {r.law.id: r.verdict for r in report.results}
     assert not report.broken
     assert verdicts["loss/cross-entropy"] is verdicts["loss/shift"] is Verdict.HOLDS
-    assert verdicts["loss/gradient"] is Verdict.NOT_APPLICABLE
-    wrong = judged("loss/positive", Small(), loss=lambda model, b: -loss_in_parts(model, b), loader=shifted())
+    seen = loss in (loss_in_parts, in_two_uses)  # the others read their logits where nobody looks
+    assert verdicts["loss/gradient"] is (Verdict.HOLDS if seen else Verdict.NOT_APPLICABLE)
+    wrong = judged("loss/positive", Small(), loss=lambda model, b: -loss(model, b), loader=shifted())
     assert wrong.verdict is Verdict.BROKEN
+
+
+def test_a_wrong_gradient_is_seen_in_a_loss_that_runs_parts_of_the_model():
+    def half(model, batch):
+        logits = model.head(torch.tanh(model.table(batch[0])))
+        logs = F.log_softmax(logits, -1)
+        return F.nll_loss(((logs + logs.detach()) / 2).flatten(0, 1), batch[1].flatten())
+
+    assert judged("loss/gradient", Small(), loss=half, loader=shifted()).verdict is Verdict.BROKEN
 
 
 class Packed(nn.Module):
@@ -211,7 +237,7 @@ class Packed(nn.Module):
         seen = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
         if document_ids is not None:
             seen = seen & (document_ids[:, :, None] == document_ids[:, None, :])
-        return self.head(torch.softmax((x @ x.mT).masked_fill(~seen, -torch.inf), -1) @ x)
+        return self.head(torch.softmax((x @ x.mT / 24).masked_fill(~seen, -torch.inf), -1) @ x)
 
 
 def packed():

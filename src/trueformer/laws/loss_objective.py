@@ -83,7 +83,8 @@ class Objective:
         self.subject, self.model = subject, model
         self.of_logits = subject.loss is not None and not _takes_model(subject.loss)
         self.template = self._template()
-        self.head, self.spies = None, False
+        self.head: str | None = None
+        self.spies = False
         self.head = None if self.of_logits else self._find_head()
 
     @property
@@ -168,9 +169,10 @@ class Objective:
         self.in_parts = not seen
         if not seen and not ran:
             raise NotApplicable("the loss did not call the model it was given: expected loss(model, batch)")
-        self.spies = self.in_parts and spy.logits is not None
         if not seen:  # a loss that runs parts of the model, as a fused one does
-            seen.append(self._logits(batch) if spy.logits is None else spy.logits)
+            if chosen is None:
+                self.spies = spy.sees_all(loss)
+            seen.append(self._logits(batch) if spy.logits is None or not self.spies else spy.logits)
         return loss, (made or seen)[-1]
 
     def _logits(self, batch: Batch) -> Tensor:

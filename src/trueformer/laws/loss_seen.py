@@ -6,6 +6,7 @@ A fused loss makes its logits inside, so that no module gives them. Shapes: B ro
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -15,24 +16,32 @@ SCORES = ("cross_entropy", "log_softmax", "softmax", "logsumexp")
 class Scoring(TorchFunctionMode):
     """Notes the first logits (B, T, V) that are scored in its block; `chosen` puts others of that shape there."""
 
-    def __init__(self, shape: tuple[int, ...], chosen: Callable[[tuple[int, ...]], Tensor] | None) -> None:
+    def __init__(self, shape: tuple[int, int, int], chosen: Callable[..., Tensor] | None) -> None:
         super().__init__()
         self.shape, self.chosen = shape, chosen
         self.logits: Tensor | None = None
+        self._given: Tensor | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if (
-            self.logits is None
-            and getattr(func, "__name__", "") in SCORES
-            and args
-            and self._are_logits(args[0])
-        ):
-            given = args[0]
-            made = given if self.chosen is None else self.chosen(self.shape).to(given).requires_grad_()
+        if self.logits is None and getattr(func, "__name__", "") in SCORES and self._are_logits(args):
+            self._given = args[0]
+            made = args[0] if self.chosen is None else self.chosen(self.shape).to(args[0]).requires_grad_()
             self.logits = made.reshape(self.shape)
-            args = (self.logits.reshape(given.shape), *args[1:])
+        if self.logits is not None and args and args[0] is self._given:
+            args = (self.logits.reshape(args[0].shape), *args[1:])
         return func(*args, **(kwargs or {}))
 
-    def _are_logits(self, given: Any) -> bool:
+    def _are_logits(self, args: Any) -> bool:
+        given = args[0] if args else None
         wide = isinstance(given, Tensor) and given.ndim > 1 and given.shape[-1] == self.shape[-1]
-        return wide and given.shape.numel() == self.shape[0] * self.shape[1] * self.shape[2]
+        return wide and given.numel() == self.shape[0] * self.shape[1] * self.shape[2]
+
+    def sees_all(self, loss: Any) -> bool:
+        """Whether the loss reads its logits nowhere but where they were noted."""
+        if self._given is None or self.logits is None or not self.logits.requires_grad:
+            return False
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+            return False
+        both = [self._given, self.logits]
+        given, noted = torch.autograd.grad(loss, both, retain_graph=True, allow_unused=True)
+        return given is not None and noted is not None and torch.equal(given.reshape(self.shape), noted)
