@@ -3,6 +3,7 @@
 A fused loss makes its logits inside, so that no module gives them. Shapes: B rows, T tokens, V vocabulary.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ SCORES = ("cross_entropy", "log_softmax", "softmax", "logsumexp")
 class Scoring(TorchFunctionMode):
     """Notes the first logits (B, T, V) that are scored in its block; `chosen` puts others of that shape there."""
 
-    def __init__(self, shape: tuple[int, int, int], chosen: Callable[..., Tensor] | None) -> None:
+    def __init__(self, shape: tuple[int, ...], chosen: Callable[..., Tensor] | None) -> None:
         super().__init__()
         self.shape, self.chosen = shape, chosen
         self.logits: Tensor | None = None
@@ -27,14 +28,15 @@ class Scoring(TorchFunctionMode):
             self._given = args[0]
             made = args[0] if self.chosen is None else self.chosen(self.shape).to(args[0]).requires_grad_()
             self.logits = made.reshape(self.shape)
-        if self.logits is not None and args and args[0] is self._given:
-            args = (self.logits.reshape(args[0].shape), *args[1:])
+        if self._given is not None and self.logits is not None and args and args[0] is self._given:
+            args = (self.logits.reshape(self._given.shape), *args[1:])
         return func(*args, **(kwargs or {}))
 
     def _are_logits(self, args: Any) -> bool:
         given = args[0] if args else None
-        wide = isinstance(given, Tensor) and given.ndim > 1 and given.shape[-1] == self.shape[-1]
-        return wide and given.numel() == self.shape[0] * self.shape[1] * self.shape[2]
+        if not isinstance(given, Tensor) or given.ndim < 2:
+            return False
+        return given.shape[-1] == self.shape[-1] and given.numel() == math.prod(self.shape)
 
     def sees_all(self, loss: Any) -> bool:
         """Whether the loss reads its logits nowhere but where they were noted."""
