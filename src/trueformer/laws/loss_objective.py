@@ -7,6 +7,7 @@ Shapes: B rows, T tokens, V vocabulary.
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,9 @@ from trueformer.laws.data_batches import (
     slim,
     understood,
 )
-from trueformer.laws.loss_seen import Scoring
+from trueformer.laws.loss_seen import Passes, Scoring
 from trueformer.subject.errors import NotApplicable, NotUnderstood
-from trueformer.subject.interface import call_by_name, read
+from trueformer.subject.interface import call_by_name
 from trueformer.subject.subject import Subject, stirred
 
 ROWS, TOKENS = 2, 12
@@ -84,6 +85,7 @@ class Objective:
         self.of_logits = subject.loss is not None and not _takes_model(subject.loss)
         self.template = self._template()
         self.head: str | None = None
+        self.in_parts = subject.loss is not None  # until the model is seen to run as a whole
         self.spies = False
         self.head = None if self.of_logits else self._find_head()
 
@@ -138,42 +140,26 @@ class Objective:
         return scored(self.subject.loss, logits, batch.targets.long()), logits
 
     def _score_model(self, whole: Any, chosen: Any) -> tuple[Any, Tensor]:
-        seen: list[Tensor] = []
-        made: list[Tensor] = []
-        ran: list[nn.Module] = []
-
-        def notice(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
-            ids = next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
-            seen.append(read(out, ids).logits)
-
-        def swap(module: nn.Module, args: Any, out: Tensor) -> Tensor:
-            made.append(chosen(tuple(out.shape)).to(out).requires_grad_())
-            return made[-1]
-
-        hooks = [self.model.register_forward_hook(notice, with_kwargs=True)]
-        hooks += [m.register_forward_pre_hook(lambda m, _: ran.append(m)) for m in self.model.modules()]
         if chosen is not None and not self.swaps:
             raise NotApplicable("no module gives the logits alone, so others cannot be put in their place")
-        if chosen is not None and self.head is not None:
-            hooks.append(self.model.get_submodule(self.head).register_forward_hook(swap))
         batch = understood(whole)
-        spy = Scoring((*batch.inputs.shape, self.subject.vocab_size or 0), chosen if self.spies else None)
+        shape = (*batch.inputs.shape, self.subject.vocab_size or 0)
+        parts = Scoring(shape, chosen if self.spies else None)
+        passes = Passes(self.model, self.head if chosen is not None else None, chosen)
         try:
-            with spy:
+            with passes, parts if self.in_parts else nullcontext():
                 loss = self._call(whole)
         except NotUnderstood as error:
             raise NotApplicable(str(error)) from error
-        finally:
-            for hook in hooks:
-                hook.remove()
-        self.in_parts = not seen
-        if not seen and not ran:
+        if not passes.ran:
             raise NotApplicable("the loss did not call the model it was given: expected loss(model, batch)")
-        if not seen:  # a loss that runs parts of the model, as a fused one does
-            if chosen is None:
-                self.spies = spy.sees_all(loss)
-            seen.append(self._logits(batch) if spy.logits is None or not self.spies else spy.logits)
-        return loss, (made or seen)[-1]
+        self.in_parts = not passes.logits
+        if not self.in_parts:
+            return loss, passes.logits[-1]
+        if chosen is None:
+            self.spies = parts.sees_all(loss)
+        seen = parts.logits if self.spies else None
+        return loss, self._logits(batch) if seen is None else seen
 
     def _logits(self, batch: Batch) -> Tensor:
         """The model's logits of a batch, with the numbers of its documents where both know them."""

@@ -1,23 +1,69 @@
-"""Sees the logits of a loss that runs the model in parts, where they are turned into probabilities.
+"""Sees the logits that a loss scores: those a model gives as a whole, or those a loss makes of the model's parts.
 
-A fused loss makes its logits inside, so that no module gives them. Shapes: B rows, T tokens, V vocabulary.
+A fused loss makes its logits inside, so that no module gives them; they are seen where they are turned into
+probabilities. Shapes: B rows, T tokens, V vocabulary.
 """
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from trueformer.subject.interface import read
+
 SCORES = ("cross_entropy", "log_softmax", "softmax", "logsumexp")
+Chosen = Callable[[tuple[int, ...]], Tensor] | None
+
+
+class Passes:
+    """What a model gives while a loss is computed: `logits` of each pass as a whole, and whether any of it `ran`.
+
+    Where its module `head` gives the logits, `chosen` puts others in their place.
+    """
+
+    def __init__(self, model: nn.Module, head: str | None, chosen: Chosen) -> None:
+        self.model, self.head, self.chosen = model, head, chosen
+        self.ran, self._seen, self._made = False, [], []
+
+    @property
+    def logits(self) -> list[Tensor]:
+        """Those that were put in place, where any were."""
+        return self._made or self._seen
+
+    def __enter__(self) -> "Passes":
+        hooks = [self.model.register_forward_hook(self._notice, with_kwargs=True)]
+        hooks += [module.register_forward_pre_hook(self._note) for module in self.model.modules()]
+        if self.head is not None:
+            hooks.append(self.model.get_submodule(self.head).register_forward_hook(self._swap))
+        self._hooks = ExitStack()
+        for hook in hooks:
+            self._hooks.callback(hook.remove)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._hooks.close()
+
+    def _note(self, module: nn.Module, args: Any) -> None:
+        self.ran = True
+
+    def _notice(self, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        ids = next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
+        self._seen.append(read(out, ids).logits)
+
+    def _swap(self, module: nn.Module, args: Any, out: Tensor) -> Tensor:
+        assert self.chosen is not None
+        self._made.append(self.chosen(tuple(out.shape)).to(out).requires_grad_())
+        return self._made[-1]
 
 
 class Scoring(TorchFunctionMode):
     """Notes the first logits (B, T, V) that are scored in its block; `chosen` puts others of that shape there."""
 
-    def __init__(self, shape: tuple[int, ...], chosen: Callable[..., Tensor] | None) -> None:
+    def __init__(self, shape: tuple[int, ...], chosen: Chosen) -> None:
         super().__init__()
         self.shape, self.chosen = shape, chosen
         self.logits: Tensor | None = None
