@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from trueformer.as_subject import of_config
+from trueformer.data.chat_rows import ChatSet
 from trueformer.data.config import DataConfig
 from trueformer.data.shards import PreparedData
 from trueformer.data.token_set import TokenSet
@@ -14,9 +15,12 @@ from trueformer.models.config import DecoderConfig
 from trueformer.optim.config import OptimConfig, ScheduleConfig
 from trueformer.tokenization.bpe import train_bpe
 from trueformer.tokenization.characters import train_characters
+from trueformer.tokenization.chat_format import TOOL_TOKENS, MarkedFormat
+from trueformer.tokenization.chat_layout import OURS
+from trueformer.tokenization.conversations import Conversation, assistant, user
 from trueformer.tokenization.protocol import Tokenizer
 from trueformer.training.config import LoopConfig, RunConfig
-from trueformer.training.data import TextData
+from trueformer.training.data import ChatData, TextData, TrainingData
 
 WHO, DID, WHERE = (
     ("cat", "dog", "owl", "jaçanã"),
@@ -26,7 +30,7 @@ WHO, DID, WHERE = (
 SHAPE = {"max_len": 32, "d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2}
 
 KINDS: tuple[dict[str, Any], ...] = (
-    {},
+    {"document_mask": True},
     {
         "optimizer": "muon",
         "tokenizer": "bpe",
@@ -46,6 +50,7 @@ KINDS: tuple[dict[str, Any], ...] = (
         "norm_placement": "post",
         "attention_sinks": True,
         "logit_softcap": 5.0,
+        "conversations": True,
     },
 )
 
@@ -71,22 +76,43 @@ def tokens(documents: list[str], tokenizer: Tokenizer) -> TokenSet:
     )
 
 
+def talks(count: int, seed: int) -> list[Conversation]:
+    """Made-up conversations, short enough that two share a row."""
+    pick = random.Random(seed)
+    return [
+        Conversation.of(user(pick.choice(WHO)), assistant(f"{pick.choice(DID)} {pick.randrange(10**6)}"))
+        for _ in range(count)
+    ]
+
+
+def made_up(tokenizer: Tokenizer, texts: list[str], config: DataConfig, conversations: bool) -> TrainingData:
+    """The texts, or conversations in their place, and others to validate on."""
+    if conversations:
+        chat = MarkedFormat(tokenizer, OURS)
+        train, held_out = (ChatSet(talks(*side), chat, config.seq_len) for side in ((600, 1), (60, 2)))
+        return ChatData(train=train, held_out=held_out, chat=chat)
+    prepared = PreparedData(
+        train=tokens(texts, tokenizer),
+        validation=tokens(sentences(30, 2), tokenizer),
+        tokenizer=tokenizer,
+        folder=Path("unused"),
+    )
+    return TextData(prepared, config)
+
+
 def stack(
     backend: str = "plain",
     optimizer: str = "adamw",
     tokenizer: str = "char",
     loop: dict[str, Any] | None = None,
+    document_mask: bool = False,
+    conversations: bool = False,
     **model: Any,
 ) -> dict[str, Any]:
     """Arguments for `check`; `model` changes the configuration of the model, `loop` that of the loop."""
-    train, held_out = sentences(120, 1), sentences(30, 2)
-    words = train_bpe(train, vocab_size=320) if tokenizer == "bpe" else train_characters(train)
-    data = PreparedData(
-        train=tokens(train, words),
-        validation=tokens(held_out, words),
-        tokenizer=words,
-        folder=Path("unused"),
-    )
+    texts = sentences(120, 1)
+    words = train_bpe(texts, vocab_size=320) if tokenizer == "bpe" else train_characters(texts)
+    words = words.extended([*OURS.tokens, *TOOL_TOKENS])
     usual = {
         "steps": 50,
         "batch_size": 4,
@@ -97,9 +123,9 @@ def stack(
     }
     config = RunConfig(
         model=DecoderConfig(**{"vocab_size": words.vocab_size, **SHAPE, **model}),
-        data=DataConfig(seq_len=model.get("max_len", 32), tokenizer=tokenizer),
+        data=DataConfig(seq_len=model.get("max_len", 32), tokenizer=tokenizer, document_mask=document_mask),
         optim=OptimConfig(name=optimizer),
         schedule=ScheduleConfig(warmup_steps=5),
         loop=LoopConfig(**{**usual, **(loop or {})}),
     )
-    return of_config(config, TextData(data, config.data))
+    return of_config(config, made_up(words, texts, config.data, conversations))

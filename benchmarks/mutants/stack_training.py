@@ -30,13 +30,6 @@ MUTANTS = (
         "T5",
     ),
     loss(
-        "padding-counted",
-        "loss",
-        "return LossSum(total, (targets_T != ignore_index).sum())",
-        "return LossSum(total, torch.tensor(targets_T.numel()))",
-        "T5",
-    ),
-    loss(
         "mean-for-sum",
         "loss",
         'logits_TV, targets_T, reduction="sum",',
@@ -68,6 +61,14 @@ MUTANTS = (
         "hidden(inputs_BT, document_BT=document_BT)",
         "hidden(inputs_BT)",
         also="data loss",
+    ),
+    accumulate(
+        "padding-counted",
+        "loop",
+        "int((batch.targets_BT != IGNORE).sum())",
+        "batch.targets_BT.numel()",
+        "T5",
+        also="loss",
     ),
     accumulate(
         "divided-by-batches",

@@ -12,12 +12,10 @@ SURVIVORS: dict[str, str] = {
     "precision/updates-lost-in-half-precision": "shows in a bf16 model; the one that is checked is in float32",
     "llama_like/place-not-loaded": "save and load are not offered the loader unless they insist on one",
     "llama_like/cache-not-reset": "not understood yet",
+    "bits_per_byte/left-in-evaluation-mode": "each training step sets its mode itself, so none is taken in another",
     **dict.fromkeys(
         (
-            "chat_rows/mask-inverted", "chat_rows/mask-one-early", "chat_rows/conversations-see-each-other",
-            "chat_format/users-words-learned", "chat_format/end-of-turn-not-learned", "chat_format/results-learned",
-            "chat_format/result-before-its-mark", "manifest/no-bos", "split/validation-seen-in-training",
-            "bits_per_byte/left-in-evaluation-mode", "generate/stop-ignored",
+            "generate/stop-ignored",
         ),
         UNSEEN,
     ),

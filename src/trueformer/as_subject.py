@@ -7,6 +7,8 @@ The laws know nothing of us; this is the one place that knows both. Leaves out r
 
 import copy
 import dataclasses
+import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trueformer.data.chat_rows import ChatLoader, ChatSet
+from trueformer.data.chats.openai_messages import from_openai
 from trueformer.data.loader import IGNORE, Batch
 from trueformer.data.shards import prepare
 from trueformer.inference.config import SamplingConfig
@@ -23,11 +27,12 @@ from trueformer.load import load_model
 from trueformer.models.decoder import DecoderLM
 from trueformer.optim.build import Optimizers, build_optimizer
 from trueformer.optim.schedules import factor
+from trueformer.tokenization.chat_format import MarkedFormat, chat_format
 from trueformer.tokenization.load import load_tokenizer
 from trueformer.tokenization.protocol import Tokenizer
 from trueformer.training.checkpoints import load_checkpoint
 from trueformer.training.config import RunConfig
-from trueformer.training.data import TextData, TrainingData
+from trueformer.training.data import Loader, TextData, TrainingData
 from trueformer.training.distributed import World
 from trueformer.training.folders import checkpoint_folders
 from trueformer.training.loop import Trainer
@@ -111,6 +116,35 @@ class StackParts:
         path = load_checkpoint(checkpoint_folders(folder)[0]).tokenizer_path
         assert path is not None
         return load_tokenizer(path)
+
+    def prepare(self, documents: Sequence[str]) -> tuple[Loader, "Validation"]:
+        """The loaders of training and validation over these documents, made as a run makes its own."""
+        with tempfile.TemporaryDirectory() as folder:  # what was mapped from it stays readable
+            source = Path(folder) / "documents.jsonl"
+            source.write_text(
+                "".join(json.dumps({"text": text}) + "\n" for text in documents), encoding="utf-8"
+            )
+            wanted = dataclasses.replace(self.config.data, source=str(source), validation=None, cache=folder)
+            data = TextData(prepare(wanted, tokenizer=self.data.tokenizer), wanted)
+        loop = self.config.loop
+        return data.loader(loop.batch_size, loop.seed, World()), Validation(data, loop.batch_size)
+
+    @property
+    def chat(self) -> MarkedFormat | None:
+        """The chat format that the tokenizer has the tokens for, if it can be learned."""
+        found = chat_format(self.data.tokenizer, self.data.chat_template)
+        return found if isinstance(found, MarkedFormat) else None
+
+    def chats(self, conversations: Sequence[list[dict[str, Any]]]) -> ChatLoader:
+        """The loader that fine-tuning makes of these conversations."""
+        assert self.chat is not None
+        found = ChatSet(map(from_openai, conversations), self.chat, self.config.data.seq_len)
+        return ChatLoader(found, batch_size=self.config.loop.batch_size, seed=self.config.loop.seed)
+
+    def rank_loader(self, rank: int, world_size: int) -> Loader:
+        """The training loader of one process of several."""
+        loop = self.config.loop
+        return self.data.loader(loop.batch_size, loop.seed, World(rank=rank, size=world_size))
 
     def _trainer(
         self, model: DecoderLM, optimizer: Optimizers | None, folder: Path, given: Sequence[Batch] = ()
@@ -208,8 +242,11 @@ def of_config(config: RunConfig, data: TrainingData, model: DecoderLM | None = N
                 "save",
                 "load",
                 "load_tokenizer",
+                "prepare",
+                "rank_loader",
             )
         },
+        "chats": None if parts.chat is None else parts.chats,
     }
 
 

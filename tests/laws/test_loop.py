@@ -21,6 +21,7 @@ PLANTED = {
     "loop/zero-grad": [(ZERO, "")],
     "loop/accumulates-the-mean": [(" * (count / sum(counts))", "")],
     "loop/accumulates-by-tokens": [("(count / sum(counts))", "(1 / len(counts))")],
+    "loop/divides-by-targets": [("(count / sum(counts))", "(count / sum(y.numel() for _, y in batches))")],
     "loop/clips-before-step": [(CLIP, ""), (STEP, STEP + CLIP)],
     "loop/clips-globally": [
         (CLIP, "    for p in model.parameters():\n        nn.utils.clip_grad_norm_([p], grad_clip)\n")

@@ -91,7 +91,8 @@ def test_every_law_of_the_loss_holds_of_the_foreign_subjects(planted, file):
     module = planted(file)
     model = module.build()
     report = check(model, only=["loss"], **module.parts(model))
-    assert [r.law.id for r in report.results if r.verdict is not Verdict.HOLDS] == []
+    others = [r.law.id for r in report.results if r.verdict is not Verdict.HOLDS]
+    assert others == ["loss/documents-apart"]  # neither numbers its documents
 
 
 PLANTED = {
@@ -186,12 +187,99 @@ def loss_in_parts(model, batch):
     return F.cross_entropy(model.head(hidden).flatten(0, 1), batch[1].flatten())
 
 
-def test_a_loss_that_runs_parts_of_the_model_is_judged_as_far_as_can_be_seen():
-    parts = {"loss": loss_in_parts, "loader": shifted()}
-    report = check(Small(), only=["loss"], vocab_size=V, max_len=T, **parts)
+def by_hand(model, batch):
+    logits = model.head(torch.tanh(model.table(batch[0])))
+    return (logits.exp().sum(-1).log() - logits.gather(-1, batch[1][..., None])[..., 0]).mean()
+
+
+def in_two_uses(model, batch):
+    logits = model.head(torch.tanh(model.table(batch[0])))
+    return (logits.logsumexp(-1) - logits.gather(-1, batch[1][..., None])[..., 0]).mean()
+
+
+def in_two_uses_reversed(model, batch):
+    logits = model.head(torch.tanh(model.table(batch[0])))
+    right = logits.gather(-1, batch[1][..., None])[..., 0]
+    return (logits.logsumexp(-1) - right).mean()
+
+
+@pytest.mark.parametrize("loss", [loss_in_parts, by_hand, in_two_uses, in_two_uses_reversed])
+def test_a_loss_that_runs_parts_of_the_model_is_judged_as_far_as_can_be_seen(loss):
+    report = check(Small(), only=["loss"], vocab_size=V, max_len=T, loss=loss, loader=shifted())
     verdicts = {r.law.id: r.verdict for r in report.results}
     assert not report.broken
     assert verdicts["loss/cross-entropy"] is verdicts["loss/shift"] is Verdict.HOLDS
-    assert verdicts["loss/gradient"] is Verdict.NOT_APPLICABLE
-    wrong = judged("loss/positive", Small(), loss=lambda model, b: -loss_in_parts(model, b), loader=shifted())
+    seen = loss in (loss_in_parts, in_two_uses)  # the others read their logits where nobody looks
+    assert verdicts["loss/gradient"] is (Verdict.HOLDS if seen else Verdict.NOT_APPLICABLE)
+    wrong = judged("loss/positive", Small(), loss=lambda model, b: -loss(model, b), loader=shifted())
     assert wrong.verdict is Verdict.BROKEN
+
+
+def test_a_wrong_gradient_is_seen_in_a_loss_that_runs_parts_of_the_model():
+    def half(model, batch):
+        logits = model.head(torch.tanh(model.table(batch[0])))
+        logs = F.log_softmax(logits, -1)
+        return F.nll_loss(((logs + logs.detach()) / 2).flatten(0, 1), batch[1].flatten())
+
+    assert judged("loss/gradient", Small(), loss=half, loader=shifted()).verdict is Verdict.BROKEN
+
+
+class Packed(nn.Module):
+    """One attention that sees its own document only."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.head = nn.Embedding(V, 24), nn.Linear(24, V)
+
+    def forward(self, ids, document_ids=None):
+        x = self.table(ids)
+        seen = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
+        if document_ids is not None:
+            seen = seen & (document_ids[:, :, None] == document_ids[:, None, :])
+        return self.head(torch.softmax((x @ x.mT / 24).masked_fill(~seen, -torch.inf), -1) @ x)
+
+
+def packed():
+    """Rows of two or three documents, told apart by their numbers."""
+    numbers = torch.tensor([[0] * 5 + [1] * 6 + [2] * 5, [0] * 9 + [1] * 7] * 2)
+    return [{"ids": x, "targets": y, "document_ids": numbers} for x, y in shifted()]
+
+
+def numbered_loss(model, batch):
+    logits = model(batch["ids"], batch["document_ids"])
+    return F.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten())
+
+
+def forgetful_loss(model, batch):
+    return F.cross_entropy(model(batch["ids"]).flatten(0, 1), batch["targets"].flatten())
+
+
+def test_a_loss_that_forgets_the_documents_numbers_is_seen():
+    law = "loss/documents-apart"
+    assert judged(law, Packed(), loss=numbered_loss, loader=packed()).verdict is Verdict.HOLDS
+    result = judged(law, Packed(), loss=forgetful_loss, loader=packed())
+    assert result.verdict is Verdict.BROKEN
+    assert judged(law, Small(), loss=F.cross_entropy, loader=shifted()).verdict is Verdict.NOT_APPLICABLE
+
+
+EOS = 3
+
+
+def filled_up(marked):
+    """A last row that is half a text; what fills it up is marked as no target, or is not."""
+    x, y = (part[:2].clone() for part in shifted()[0])
+    x[1, 7:] = EOS
+    y[1, 6:] = -100 if marked else EOS
+    return [(x, y)]
+
+
+def test_t5_what_fills_up_the_last_row_of_the_validation_is_no_target():
+    parts = {"loss": F.cross_entropy, "loader": shifted(), "claims": {"eos_id": EOS}}
+    law = "loss/ignores-padding"
+    assert judged(law, Small(), val_loader=filled_up(True), **parts).verdict is Verdict.HOLDS
+    result = judged(law, Small(), val_loader=filled_up(False), **parts)
+    assert result.verdict is Verdict.BROKEN
+    assert "val_loader" in result.evidence.where
+    ignoring = parts | {"loss": nn.CrossEntropyLoss(ignore_index=EOS)}  # whatever fills up, it is not learned
+    assert judged(law, Small(), val_loader=filled_up(False), **ignoring).verdict is Verdict.HOLDS

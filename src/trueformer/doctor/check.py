@@ -28,8 +28,8 @@ def check(
     """Tests a model against the laws; needs nothing to compare with, and changes nothing of it.
 
     `parts` are `loss`, `optimizer`, `loader`, `val_loader`, `schedule`, `generate`, `save`, `load`, `tokenizer`,
-    `train_step`, `evaluate`, `build` and more: see `Subject`. `claims` declares what is meant to be unusual;
-    `only` takes ids of laws or components; `limit` is in seconds a law.
+    `train_step`, `evaluate`, `build`, `prepare`, `chats` and more: see `Subject`. `claims` declares what is meant to
+    be unusual; `only` takes ids of laws or components; `limit` is in seconds a law.
 
         >>> report = trueformer.check(model, vocab_size=50257, loss=F.cross_entropy)
         >>> report.raise_if_broken()

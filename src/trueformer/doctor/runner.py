@@ -23,6 +23,8 @@ OURS = str(Path(trueformer.__file__).parent)
 SUPPLY = {
     "generate": "generate= (or --generate FILE:generate)",
     "build": "build= (a callable that makes the model anew)",
+    "prepare": "prepare= (a function from documents to the loaders of training and validation)",
+    "chats": "chats= (a function from conversations, as lists of messages, to batches)",
 }
 
 

@@ -22,6 +22,7 @@ from trueformer.subject.subject import Subject
 INPUTS = ("input_ids", "tokens", "inputs", "x", "idx", "ids", "input")
 TARGETS = ("targets", "labels", "target", "y")
 LOSS_MASKS = ("loss_mask", "target_mask", "targets_mask", "label_mask", "labels_mask")
+NUMBERS = ("document_ids", "doc_ids", "documents", "segment_ids", "sequence_ids")
 FEW = 32  # batches that are read of a loader
 LARGE = 1000  # a longer list is copied without what it holds
 SECONDS = 5.0  # of reading
@@ -182,7 +183,18 @@ def batches(subject: Subject, part: str = "loader") -> list[Batch]:
     Raises:
         NotApplicable: there is none.
     """
-    found = [understood(whole) for whole in first_batches(subject, part)]
+    return in_rows(first_batches(subject, part))
+
+
+def in_rows(wholes: Iterable[Any]) -> list[Batch]:
+    """These batches, understood, as far as their ids are integers in rows.
+
+    Raises:
+        NotApplicable: there is none.
+    """
+    found = [understood(whole) for whole in wholes]
+    if not found:
+        raise NotApplicable("there is no batch")
     usable = [b for b in found if b.inputs.ndim == 2 and not b.inputs.is_floating_point()]
     usable = [b for b in usable if b.targets is None or b.targets.shape == b.inputs.shape]
     if not usable:
@@ -217,6 +229,34 @@ def special_id(subject: Subject, name: str) -> int | None:
         if declared is None and isinstance(found, int):
             return found
     return declared
+
+
+def differing(found: list[Batch], ahead: int, pad: int | None) -> float:
+    """The share of the targets that count, padding left out, that are not the input so many places ahead.
+
+    Raises:
+        NotApplicable: no target counts.
+    """
+    wrong = total = 0
+    for batch in found:
+        asked = batch.inputs if batch.targets is None else batch.targets
+        end = batch.inputs.shape[1] - ahead
+        target, token, counted = asked[:, :end], batch.inputs[:, ahead:], batch.counted[:, :end]
+        counted = counted & (target != (-1 if pad is None else pad))
+        wrong += int(((target != token) & counted).sum())
+        total += int(counted.sum())
+    if not total:
+        raise NotApplicable("no target counts in the first batches")
+    return wrong / total
+
+
+def document_numbers(subject: Subject, whole: Any) -> Tensor | None:
+    """The number of each token's document (B, T), where the batch names one."""
+    named = whole._asdict() if hasattr(whole, "_asdict") else whole
+    if not isinstance(named, Mapping):
+        return None
+    declared = () if subject.claims.documents is None else (subject.claims.documents,)
+    return _named(named, (*declared, *NUMBERS))
 
 
 def per_batch(function: Callable[[Batch], float], found: list[Batch]) -> tuple[float, int]:

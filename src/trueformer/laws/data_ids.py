@@ -8,6 +8,7 @@ import torch
 from trueformer.laws.data_batches import (
     Batch,
     batches,
+    differing,
     first_batches,
     per_batch,
     special_id,
@@ -19,6 +20,7 @@ from trueformer.subject.subject import Subject
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 ENOUGH = 500  # tokens that say something of the vocabulary
+ALLOWED = 0.1  # of the targets: what ends documents and rows
 
 
 @law(
@@ -168,25 +170,47 @@ def targets_follow(subject: Subject) -> Evidence:
     if not found:
         raise NotApplicable("the batches hold windows without targets")
     pad = special_id(subject, "pad")
-    off = min(_differing(found, ahead, pad) for ahead in (0, 1))
+    off = min(differing(found, ahead, pad) for ahead in (0, 1))
     saw = f"{off:.0%} of the targets are neither the input at their place nor the next"
     return Evidence(
-        measured=off, bound=0.1, unit="of the targets", where="the loader", saw=saw if off > 0.1 else ""
+        measured=off,
+        bound=ALLOWED,
+        unit="of the targets",
+        where="the loader",
+        saw=saw if off > ALLOWED else "",
     )
 
 
-def _differing(found: list[Batch], ahead: int, pad: int | None) -> float:
-    wrong = total = 0
-    for batch in found:
-        assert batch.targets is not None
-        end = batch.inputs.shape[1] - ahead
-        target, token, counted = batch.targets[:, :end], batch.inputs[:, ahead:], batch.counted[:, :end]
-        counted = counted & (target != (-1 if pad is None else pad))
-        wrong += int(((target != token) & counted).sum())
-        total += int(counted.sum())
-    if not total:
-        raise NotApplicable("no target counts in the first batches")
-    return wrong / total
+@law(
+    "data/validation-targets",
+    statement="Validation asks what training asks: targets as far ahead of the inputs.",
+    source="a validation loss estimates the training loss on unseen text",
+    looks="Finds how far ahead the training targets are, and compares the validation targets with the inputs there.",
+    tolerance="10 % may differ: what ends documents and rows. Another shift differs in most.",
+    symptoms="A validation loss near zero, or one that never falls, beside a training loss that does.",
+    causes="Two functions that cut batches, of which one was changed.",
+    needs=("loader", "val_loader"),
+)
+def validation_targets(subject: Subject) -> Evidence:
+    """From `a b c d` training makes x = `a b c`, y = `b c d`; a validation with y = `a b c` asks only for a copy."""
+    if not subject.claims.causal or subject.interface.encoder is not None:
+        raise NotApplicable("the model does not write its own input on: targets may be anything")
+    pad = special_id(subject, "pad")
+    sides = [
+        [batch for batch in batches(subject, part) if batch.targets is not None]
+        for part in ("loader", "val_loader")
+    ]
+    if not all(sides):
+        raise NotApplicable("the batches hold windows without targets")
+    training, held_out = sides
+    ahead = min((0, 1), key=lambda places: differing(training, places, pad))
+    if differing(training, ahead, pad) > ALLOWED:
+        raise NotApplicable("the training targets follow no inputs: see data/targets-follow")
+    off = differing(held_out, ahead, pad)
+    saw = f"{off:.0%} of them are not the inputs {ahead} ahead, as the training targets are"
+    return Evidence(
+        measured=off, bound=ALLOWED, unit="of the targets", where="the val_loader", saw=saw if off > ALLOWED else ""
+    )  # fmt: skip
 
 
 @law(

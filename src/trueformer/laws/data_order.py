@@ -201,45 +201,6 @@ def no_repeats(subject: Subject) -> Evidence:
 
 
 @law(
-    "data/ranks-apart",
-    statement="The processes of a distributed run read different examples.",
-    source="PyTorch, torch.utils.data.distributed.DistributedSampler",
-    looks="Gives copies of the loader each rank in turn and compares what they read.",
-    tolerance="Padding to equal length may repeat one example a rank.",
-    symptoms="Eight GPUs learn no more than one.",
-    causes="The rank is not used, or every process seeds and crops for itself alike.",
-    needs=("loader",),
-)
-def ranks_apart(subject: Subject) -> Evidence:
-    """Two ranks and examples 0 to 9: rank 0 takes 0, 2, 4, 6, 8 and rank 1 the others."""
-    owner = _with_ranks(subject.loader)
-    counts = Counter[Any]()
-    ranks, size = range(owner[1]), 0
-    for rank in ranks:
-        loader = reader(subject.loader)
-        place = _with_ranks(loader)[0]
-        place.rank = rank
-        parts = list(place) if place is not loader else list(rows(take(loader, FIRST)))
-        size += len(parts)
-        counts.update(set(parts))
-    shared = sum(count - 1 for count in counts.values())
-    spare = owner[1]
-    return Evidence(
-        measured=float(max(0, shared - spare)), bound=0.0, unit="examples", where=f"{owner[1]} ranks",
-        saw=f"{shared} of {size} examples are read by more than one rank" if shared > spare else "",
-    )  # fmt: skip
-
-
-def _with_ranks(loader: Any) -> tuple[Any, int]:
-    """The sampler or loader that knows its rank, and how many there are."""
-    for place in (getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None), loader):
-        many = next((getattr(place, n) for n in ("num_replicas", "world_size") if hasattr(place, n)), None)
-        if hasattr(place, "rank") and isinstance(many, int) and many > 1:
-            return place, many
-    raise NotApplicable("the loader has no rank among several (sampler.rank, or rank and world_size)")
-
-
-@law(
     "data/resumes",
     statement="A loader that is saved and loaded goes on with the next batch.",
     source="torchdata, StatefulDataLoader: state_dict and load_state_dict",

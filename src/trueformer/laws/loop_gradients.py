@@ -1,11 +1,22 @@
 """Laws of the gradients an optimizer gets: fresh each step, a mean when accumulated, clipped in time and as one."""
 
 import inspect
+from typing import Any
+
+import torch
 
 from trueformer.laws.data_batches import batches, joined, replaced, understood
 from trueformer.laws.law import Evidence, law
-from trueformer.laws.loop_rehearsal import SMALL, Gradients, Rehearsal, apart, held_gradients, practice
-from trueformer.laws.loss_objective import EXACT, fit, objective, scored_ids
+from trueformer.laws.loop_rehearsal import (
+    SMALL,
+    Gradients,
+    Rehearsal,
+    apart,
+    held_gradients,
+    practice,
+    silence,
+)
+from trueformer.laws.loss_objective import EXACT, Objective, fit, objective, scored_ids
 from trueformer.laws.loss_targets import working_mark
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
@@ -94,6 +105,20 @@ def accumulates_by_tokens(subject: Subject) -> Evidence:
     _steady(subject)
     if fit(subject).matches and abs(fit(subject).offset) > EXACT:
         raise NotApplicable("the loss holds terms that are not a mean over tokens")
+    full, thin = _full_and_thin(subject)
+    off, where = apart(held_gradients(subject, [full, thin]), held_gradients(subject, [joined([full, thin])]))
+    return Evidence(
+        measured=off, bound=NEAR, unit="of the norm", where=where,
+        saw="unequal micro-batches give another gradient than one batch of both" if off > NEAR else "",
+    )  # fmt: skip
+
+
+def _full_and_thin(subject: Subject) -> tuple[Any, Any]:
+    """A batch as it is, and one of which little counts.
+
+    Raises:
+        NotApplicable: the loader's batches all have as many targets, or nothing that is ignored.
+    """
     shape = batches(subject)[0].inputs.shape
     if len({int(b.counted.sum()) for b in batches(subject) if b.inputs.shape == shape}) == 1:
         raise NotApplicable("all batches have the same number of targets")
@@ -107,11 +132,42 @@ def accumulates_by_tokens(subject: Subject) -> Evidence:
     thin = replaced(thin, targets=targets)
     if not understood(thin).counted.any():
         raise NotApplicable("nothing is left to learn in what was masked")
-    off, where = apart(held_gradients(subject, [full, thin]), held_gradients(subject, [joined([full, thin])]))
+    return full, thin
+
+
+@law(
+    "loop/divides-by-targets",
+    statement="A step weighs its batch as the loss does: by the tokens that count.",
+    source="PyTorch, torch.nn.functional.cross_entropy, `reduction='mean'` with `ignore_index`",
+    looks="Compares the gradient at the step with that of the loss, for a batch as it is and for a mostly masked one.",
+    tolerance="10 % from one to the other: further terms may be in a step. A constant factor is accepted.",
+    symptoms="Steps are shorter the more padding there is: short texts teach less.",
+    causes="The sum of the losses is divided by all positions, padding and masked ones too.",
+    needs=("train_step", "optimizer", "loader", "loss"),
+)
+def divides_by_targets(subject: Subject) -> Evidence:
+    """Losses 2 and 4, and two of padding: the mean is 6 / 2 = 3. A loop that divides by `targets.numel()` has 1.5."""
+    _steady(subject)
+    full, thin = _full_and_thin(subject)
+    usual, masked = (
+        _norm(held_gradients(subject, [whole])) / max(_norm(_of_the_loss(subject, whole)), 1e-30)
+        for whole in (full, thin)
+    )
+    off = abs(masked / usual - 1)
     return Evidence(
-        measured=off, bound=NEAR, unit="of the norm", where=where,
-        saw="unequal micro-batches give another gradient than one batch of both" if off > NEAR else "",
+        measured=off, bound=0.1, where="a mostly masked batch",
+        saw=f"its gradient is {masked / usual:.3g} times as large as the loss says" if off > 0.1 else "",
     )  # fmt: skip
+
+
+def _of_the_loss(subject: Subject, whole: Any) -> Gradients:
+    """The gradients of the owner's loss, of the same weights in the same mode as in a rehearsal."""
+    model = subject.copied().float().train()
+    silence(model)
+    loss, _ = Objective(subject, model).score(whole)
+    moved = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(loss, list(moved.values()), allow_unused=True)
+    return {name: grad for name, grad in zip(moved, found, strict=True) if grad is not None}
 
 
 def _loud(subject: Subject) -> Rehearsal:

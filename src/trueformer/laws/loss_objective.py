@@ -7,15 +7,25 @@ Shapes: B rows, T tokens, V vocabulary.
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trueformer.laws.data_batches import LOSS_MASKS, batches, replaced, slim, understood
+from trueformer.laws.data_batches import (
+    LOSS_MASKS,
+    Batch,
+    batches,
+    document_numbers,
+    replaced,
+    slim,
+    understood,
+)
+from trueformer.laws.loss_seen import Passes, Scoring
 from trueformer.subject.errors import NotApplicable, NotUnderstood
-from trueformer.subject.interface import call_by_name, read
+from trueformer.subject.interface import call_by_name
 from trueformer.subject.subject import Subject, stirred
 
 ROWS, TOKENS = 2, 12
@@ -74,7 +84,15 @@ class Objective:
         self.subject, self.model = subject, model
         self.of_logits = subject.loss is not None and not _takes_model(subject.loss)
         self.template = self._template()
+        self.head: str | None = None
+        self.in_parts = subject.loss is not None  # until the model is seen to run as a whole
+        self.spies = False
         self.head = None if self.of_logits else self._find_head()
+
+    @property
+    def swaps(self) -> bool:
+        """Whether other logits can be put in the place of the model's."""
+        return self.of_logits or self.head is not None or self.spies
 
     def _template(self) -> Any:
         """A small batch of the owner's form; ids and targets of ours where there is no loader."""
@@ -116,49 +134,38 @@ class Objective:
             raise NotApplicable(
                 "the batches hold no targets: give loss(model, batch), which knows how to make them"
             )
-        if chosen is None:
-            logits = self.subject.call(self.model, batch.inputs).logits
-        else:
-            logits = chosen((*batch.inputs.shape, self.subject.vocab_size))
+        shape = (*batch.inputs.shape, self.subject.vocab_size)
+        logits = self._logits(batch) if chosen is None else chosen(shape)
         logits = logits.detach().requires_grad_()
         return scored(self.subject.loss, logits, batch.targets.long()), logits
 
     def _score_model(self, whole: Any, chosen: Any) -> tuple[Any, Tensor]:
-        seen: list[Tensor] = []
-        made: list[Tensor] = []
-        ran: list[nn.Module] = []
-
-        def notice(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
-            ids = next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
-            seen.append(read(out, ids).logits)
-
-        def swap(module: nn.Module, args: Any, out: Tensor) -> Tensor:
-            made.append(chosen(tuple(out.shape)).to(out).requires_grad_())
-            return made[-1]
-
-        hooks = [self.model.register_forward_hook(notice, with_kwargs=True)]
-        hooks += [m.register_forward_pre_hook(lambda m, _: ran.append(m)) for m in self.model.modules()]
-        if chosen is not None:
-            if self.head is None:
-                raise NotApplicable(
-                    "no module gives the logits alone, so others cannot be put in their place"
-                )
-            hooks.append(self.model.get_submodule(self.head).register_forward_hook(swap))
+        if chosen is not None and not self.swaps:
+            raise NotApplicable("no module gives the logits alone, so others cannot be put in their place")
+        batch = understood(whole)
+        shape = (*batch.inputs.shape, self.subject.vocab_size or 0)
+        parts = Scoring(shape, chosen if self.spies else None)
+        passes = Passes(self.model, self.head if chosen is not None else None, chosen)
         try:
-            loss = self._call(whole)
+            with passes, parts if self.in_parts else nullcontext():
+                loss = self._call(whole)
         except NotUnderstood as error:
             raise NotApplicable(str(error)) from error
-        finally:
-            for hook in hooks:
-                hook.remove()
-        self.in_parts = not seen
-        if not seen and not ran:
+        if not passes.ran:
             raise NotApplicable("the loss did not call the model it was given: expected loss(model, batch)")
-        if (
-            not seen
-        ):  # a loss that runs parts of the model, as a fused one does: its logits are made once more
-            seen.append(self.subject.call(self.model, understood(whole).inputs).logits)
-        return loss, (made or seen)[-1]
+        self.in_parts = not passes.logits
+        if not self.in_parts:
+            return loss, passes.logits[-1]
+        if chosen is None:
+            self.spies = parts.sees_all(loss)
+        seen = parts.logits if self.spies else None
+        return loss, self._logits(batch) if seen is None else seen
+
+    def _logits(self, batch: Batch) -> Tensor:
+        """The model's logits of a batch, with the numbers of its documents where both know them."""
+        name, numbers = self.subject.interface.documents, document_numbers(self.subject, batch.whole)
+        more = {} if name is None or numbers is None else {name: numbers}
+        return self.subject.call(self.model, batch.inputs, **more).logits
 
     def _call(self, whole: Any) -> Any:
         batch = understood(whole)
@@ -225,7 +232,7 @@ def fit(subject: Subject) -> Fit:
 
 
 def _fit(judge: Objective) -> Fit:
-    chosen = spread if judge.of_logits or judge.head is not None else None
+    chosen = spread if judge.swaps else None
     draws = [judge.drawn(seed) for seed in range(6)]
     pairs = [judge.score(whole, chosen) for whole in draws]
     values = torch.tensor([float(loss.detach()) for loss, _ in pairs], dtype=torch.float64)

@@ -5,7 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trueformer.laws.data_batches import batches, replaced, slim, special_id, understood
+from trueformer.laws.data_batches import (
+    Batch,
+    batches,
+    replaced,
+    slim,
+    special_id,
+    understood,
+)
 from trueformer.laws.law import Evidence, law
 from trueformer.laws.loss_objective import (
     EXACT,
@@ -24,6 +31,7 @@ from trueformer.subject.subject import Subject
 NATURAL = "Shannon 1948; Vaswani et al. 2017, arXiv:1706.03762, §5"
 ALLOWED = 0.1  # of the targets: what ends documents and rows
 UNSEEN = 1e-6  # a share of the largest gradient; what is not counted has exactly none
+RUN = 4  # tokens
 
 
 @law(
@@ -77,7 +85,7 @@ def _off(subject: Subject, moved: int, ahead: int) -> float:
     "loss/ignores-padding",
     statement="What is marked as padding, or masked, has no part in the loss.",
     source="PyTorch, torch.nn.functional.cross_entropy, `ignore_index`",
-    looks="Takes the gradient of the loss of a padded batch with respect to its logits at the padding.",
+    looks="Takes the gradient of the loss with respect to its logits at the padding of both loaders' batches.",
     tolerance="1e-6 of the largest: it is exactly 0 where nothing is counted.",
     symptoms="The loss looks too good, falls with the amount of padding, and the model learns to write padding.",
     causes="No `ignore_index`, or another one than the data's; padding left in the targets; a mask not used.",
@@ -91,45 +99,76 @@ def ignores_padding(subject: Subject) -> Evidence:
     """
     moved = matching(subject).shift
     judge = objective(subject)
-    whole, ignored, place = _padded(subject, judge)
-    gradient = gradient_at(judge, whole, None)[1]
-    size = gradient.abs().amax(-1)
-    target_at = (torch.arange(size.shape[1]) + moved).clamp(0, ignored.shape[1] - 1)
-    unwanted = float((size * ignored[:, target_at].to(size)).max() / size.max().clamp(min=1e-30))
+    found = [
+        (_unwanted(judge, whole, ignored, moved), place) for whole, ignored, place in _padded(subject, judge)
+    ]
+    unwanted, place = max(found)
     return Evidence(
         measured=unwanted, bound=UNSEEN, unit="of the largest gradient", where=place,
         saw="the loss depends on logits at positions that are padding" if unwanted > UNSEEN else "",
     )  # fmt: skip
 
 
-def _padded(subject: Subject, judge: Objective) -> tuple[Any, Tensor, str]:
-    """A batch with something that must not count, where that is, and what marks it."""
+def _unwanted(judge: Objective, whole: Any, ignored: Tensor, moved: int) -> float:
+    """The largest gradient at what is ignored, as a share of the largest of all."""
+    gradient = gradient_at(judge, whole, None)[1]
+    size = gradient.abs().amax(-1)
+    target_at = (torch.arange(size.shape[1]) + moved).clamp(0, ignored.shape[1] - 1)
+    return float((size * ignored[:, target_at].to(size)).max() / size.max().clamp(min=1e-30))
+
+
+def _padded(subject: Subject, judge: Objective) -> list[tuple[Any, Tensor, str]]:
+    """Batches with something that must not count, where that is, and what marks it."""
     if subject.loader is not None:
-        return _padded_by_loader(subject)
+        return _padded_by_loaders(subject)
     mark = subject.claims.ignore_index
     pad = subject.claims.pad_id
     for value in (mark, pad):
         whole, ignored = _marked(judge, mark if value is None else value)
         if value is not None and _has_no_part(judge, whole, ignored, fit(subject).shift):
-            return whole, ignored, f"targets of {value}"
+            return [(whole, ignored, f"targets of {value}")]
     if pad is None:
         raise NotApplicable("nothing marks a target as padding: give a loader with padding, or claims.pad_id")
-    return (*_marked(judge, pad), f"targets of {pad}, the declared pad_id")
+    return [(*_marked(judge, pad), f"targets of {pad}, the declared pad_id")]
 
 
-def _padded_by_loader(subject: Subject) -> tuple[Any, Tensor, str]:
+def _padded_by_loaders(subject: Subject) -> list[tuple[Any, Tensor, str]]:
+    """The first rows with padding of the loader, and those of the val_loader."""
+    found = []
+    for part in ("loader", "val_loader"):
+        for batch in batches(subject, part) if getattr(subject, part) is not None else []:
+            ignored, what = _padding(subject, batch)
+            some = [i for i, row in enumerate(ignored) if row.any() and not row.all()][:2]
+            if some:
+                found.append(
+                    (slim(batch.whole, some, 10**9), ignored[some], f"the {part}'s rows with {what}")
+                )
+                break
+    if not found:
+        raise NotApplicable("there is no padding in the first batches")
+    return found
+
+
+def _padding(subject: Subject, batch: Batch) -> tuple[Tensor, str]:
+    """Where a batch asks for nothing (B, T): marked, padding by its id, or one special token over and over."""
+    asked, ends = scored_ids(batch.whole), [special_id(subject, name) for name in ("bos", "eos")]
     pad = special_id(subject, "pad")
-    pad = None if pad in (special_id(subject, "eos"), special_id(subject, "bos")) else pad
-    for batch in batches(subject):
-        asked = scored_ids(batch.whole)
-        ignored = ~batch.counted | (asked == pad if pad is not None else False)
-        some = [i for i, row in enumerate(ignored) if row.any() and not row.all()][:2]
-        if some:
-            what = (
-                "negative targets or a mask" if (~batch.counted)[some].any() else f"targets of pad_id={pad}"
-            )
-            return slim(batch.whole, some, 10**9), ignored[some], f"the loader's rows with {what}"
-    raise NotApplicable("there is no padding in the first batches")
+    ignored, what = ~batch.counted, "negative targets or a mask"
+    if pad is not None and pad not in ends and (asked == pad).any():
+        ignored, what = ignored | (asked == pad), f"targets of pad_id={pad}"
+    for mark in {end for end in ends if end is not None}:
+        filled = _runs((asked == mark) & (batch.inputs == mark))
+        if filled.any():
+            ignored, what = ignored | filled, f"{RUN} or more targets of {mark} in a row"
+    return ignored, what
+
+
+def _runs(alike_BT: Tensor) -> Tensor:
+    """What lies in a run of at least `RUN`: documents may be empty, but not so many of them side by side."""
+    inside = torch.zeros_like(alike_BT)
+    for start in range(alike_BT.shape[1] - RUN + 1):
+        inside[:, start : start + RUN] |= alike_BT[:, start : start + RUN].all(1, keepdim=True)
+    return inside
 
 
 def _marked(judge: Objective, mark: int) -> tuple[Any, Tensor]:

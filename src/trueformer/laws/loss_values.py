@@ -105,7 +105,7 @@ def gradient(subject: Subject) -> Evidence:
     """
     judge, how = _plain(subject)
     whole = judge.drawn(0)
-    _, seen, logits = gradient_at(judge, whole, spread if judge.of_logits or judge.head is not None else None)
+    _, seen, logits = gradient_at(judge, whole, spread if judge.swaps else None)
     leaf = logits.double().requires_grad_()
     at = torch.arange(leaf.shape[1]) + how.shift
     targets = scored_ids(whole)

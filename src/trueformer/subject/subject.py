@@ -70,6 +70,9 @@ class Subject:
     name; `train_step` makes one update of some batches, `evaluate` takes (model, loader); `load_tokenizer` takes the
     path of a checkpoint; `token_bytes` is how many bytes of text each id stands for, a table or a function of the id,
     where the tokenizer does not tell; `peak_lr`, `warmup_steps` and `max_steps` are what the schedule was asked for.
+
+    How data is made: `prepare` takes documents (texts) and gives the loaders of training and validation; `chats` takes
+    conversations, each a list of messages as OpenAI has them, and gives batches; `rank_loader` takes (rank, world_size).
     """
 
     model: nn.Module
@@ -90,6 +93,9 @@ class Subject:
     load_tokenizer: Callable[..., Any] | None = None
     token_bytes: Any = None
     build: Callable[[], nn.Module] | None = None
+    prepare: Callable[[list[str]], Any] | None = None
+    chats: Callable[[list[list[dict[str, Any]]]], Any] | None = None
+    rank_loader: Callable[..., Any] | None = None
     peak_lr: int | float | None = None
     warmup_steps: int | None = None
     max_steps: int | None = None
