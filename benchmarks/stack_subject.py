@@ -38,8 +38,17 @@ KINDS: tuple[dict[str, Any], ...] = (
         "attention_bias": True,
         "feed_forward_bias": True,
     },
-    {"backend": "fast", "optimizer": "adamuon", "window": 6, "qk_norm": False, "rope_layout": "interleaved"},
     {
+        "backend": "fast",
+        "optimizer": "muon",
+        "window": 6,
+        "qk_norm": False,
+        "rope_layout": "interleaved",
+        "loop": {"precision": "bf16", "parameters": "bf16"},
+        "optim": {"lr_vectors": 1e-3},  # next to a norm's 1, less than bf16 can show
+    },
+    {
+        "optimizer": "adamuon",
         "positions": "sinusoidal",
         "norm_placement": "post",
         "attention_sinks": True,
@@ -70,9 +79,13 @@ def tokens(documents: list[str], tokenizer: Tokenizer) -> TokenSet:
 
 
 def stack(
-    backend: str = "plain", optimizer: str = "adamw", loop: dict[str, Any] | None = None, **model: Any
+    backend: str = "plain",
+    optimizer: str = "adamw",
+    loop: dict[str, Any] | None = None,
+    optim: dict[str, Any] | None = None,
+    **model: Any,
 ) -> dict[str, Any]:
-    """Arguments for `check`; `model` changes the configuration of the model, `loop` that of the loop."""
+    """Arguments for `check`; `model`, `loop` and `optim` change the configurations of those."""
     train, held_out = sentences(120, 1), sentences(30, 2)
     tokenizer = train_characters(train)
     data = PreparedData(
@@ -92,7 +105,7 @@ def stack(
     config = RunConfig(
         model=DecoderConfig(**{"vocab_size": tokenizer.vocab_size, **SHAPE, **model}),
         data=DataConfig(seq_len=model.get("max_len", 32), tokenizer="char"),
-        optim=OptimConfig(name=optimizer),
+        optim=OptimConfig(name=optimizer, **(optim or {})),
         schedule=ScheduleConfig(warmup_steps=5),
         loop=LoopConfig(**{**usual, **(loop or {})}),
     )

@@ -36,11 +36,12 @@ def refused(subject: Subject, change: Callable[[nn.Module], str]) -> Evidence:
     said = change(other.model)
     with folder() as path:
         lies = save(subject, one, path)
-        raised = _raises(subject, other, lies)
+        raised = raises(subject, other, lies)
     return none_of(int(not raised), where=said, saw="the checkpoint was loaded without an error")
 
 
-def _raises(subject: Subject, one: Training, path: Path) -> bool:
+def raises(subject: Subject, one: Training, path: Path) -> bool:
+    """Whether the owner's load refuses what lies there."""
     try:
         load(subject, one, path)
     except NotApplicable:
@@ -135,7 +136,7 @@ def _truncated(subject: Subject) -> tuple[bool, list[str]]:
             size = largest.stat().st_size
             with largest.open("r+b") as file:
                 file.truncate(size * 9 // 10)
-            raised = _raises(subject, other, lies)
+            raised = raises(subject, other, lies)
         return raised, different(other.model, subject.model)
 
     return subject.once("truncated checkpoint", measure)

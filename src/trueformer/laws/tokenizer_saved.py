@@ -28,14 +28,13 @@ def saved(subject: Subject) -> Evidence:
     with tempfile.TemporaryDirectory() as folder:
         again = Speech(_saved_and_loaded(subject.tokenizer, Path(folder)))
     texts = [ENGLISH, *blocks()[::16], *speech.special]
-    wrong = [text for text in texts if _spoken(speech, text) != _spoken(again, text)]
-    saw = (
-        f"{wrong[0][:30]!r} is {_spoken(speech, wrong[0])}, then {_spoken(again, wrong[0])}" if wrong else ""
-    )
+    wrong = [text for text in texts if spoken(speech, text) != spoken(again, text)]
+    saw = f"{wrong[0][:30]!r} is {spoken(speech, wrong[0])}, then {spoken(again, wrong[0])}" if wrong else ""
     return none_of(len(wrong), unit=f"of {len(texts)} texts", saw=saw)
 
 
-def _spoken(speech: Speech, text: str) -> tuple[list[int], str] | str:
+def spoken(speech: Speech, text: str) -> tuple[list[int], str] | str:
+    """The ids of a text and what they are read as, or the name of the error."""
     try:
         ids = speech.encode(text)
     except Exception as error:  # noqa: BLE001 - a refusal is compared like an answer
