@@ -288,6 +288,18 @@ def test_a_small_rate_is_judged_by_a_larger_one(planted):
     assert judged("optimizer/survives-rounding", model, kept).verdict is Verdict.HOLDS
 
 
+def test_a8_updates_that_are_lost_late_in_the_run_are_seen(planted):
+    """At 0.002 a norm's weight of 1 still moves; at a fifth of that, which the schedule comes to, it does not."""
+    lossy = ("narrow = p.dtype in (torch.bfloat16, torch.float16)", "narrow = False")
+    for edits, wanted in (((), Verdict.HOLDS), ((lossy,), Verdict.BROKEN)):
+        module = planted("llama_like.py", *edits)
+        model = module.build().bfloat16()
+        report = check(model, only=["optimizer"], **module.parts(model))
+        verdicts = {r.law.id: r.verdict for r in report.results}
+        assert verdicts["optimizer/survives-rounding"] is wanted
+        assert bool(report.broken) is (wanted is Verdict.BROKEN)
+
+
 @pytest.mark.parametrize("backend", ["fast", "plain"])
 @pytest.mark.parametrize("updates", ["master", "stochastic"])
 def test_our_own_optimizers_break_no_law_in_bf16(updates, backend):

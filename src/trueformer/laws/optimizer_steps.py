@@ -22,7 +22,19 @@ from trueformer.subject.subject import Subject
 
 STEPS = 4
 CLOSE = 1e-4  # of the way moved: epsilon enters in several ways, masters may be float32
-COUPLED = ("Adam", "SGD", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "ASGD", "Adafactor")
+COUPLED = (
+    "Adam",
+    "SGD",
+    "RMSprop",
+    "Adagrad",
+    "Adadelta",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "ASGD",
+    "Rprop",
+    "Adafactor",
+)
 
 
 def _relative(change: Tensor, wanted: Tensor, scale: Tensor) -> float:
