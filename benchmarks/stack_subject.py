@@ -44,8 +44,17 @@ KINDS: tuple[dict[str, Any], ...] = (
         "attention_bias": True,
         "feed_forward_bias": True,
     },
-    {"backend": "fast", "optimizer": "adamuon", "window": 6, "qk_norm": False, "rope_layout": "interleaved"},
     {
+        "backend": "fast",
+        "optimizer": "muon",
+        "window": 6,
+        "qk_norm": False,
+        "rope_layout": "interleaved",
+        "loop": {"precision": "bf16", "parameters": "bf16"},
+        "optim": {"lr_vectors": 1e-3},  # next to a norm's 1, less than bf16 can show
+    },
+    {
+        "optimizer": "adamuon",
         "positions": "sinusoidal",
         "norm_placement": "post",
         "attention_sinks": True,
@@ -105,11 +114,12 @@ def stack(
     optimizer: str = "adamw",
     tokenizer: str = "char",
     loop: dict[str, Any] | None = None,
+    optim: dict[str, Any] | None = None,
     document_mask: bool = False,
     conversations: bool = False,
     **model: Any,
 ) -> dict[str, Any]:
-    """Arguments for `check`; `model` changes the configuration of the model, `loop` that of the loop."""
+    """Arguments for `check`; `model`, `loop` and `optim` change the configurations of those."""
     texts = sentences(120, 1)
     words = train_bpe(texts, vocab_size=320) if tokenizer == "bpe" else train_characters(texts)
     words = words.extended([*OURS.tokens, *TOOL_TOKENS])
@@ -124,7 +134,7 @@ def stack(
     config = RunConfig(
         model=DecoderConfig(**{"vocab_size": words.vocab_size, **SHAPE, **model}),
         data=DataConfig(seq_len=model.get("max_len", 32), tokenizer=tokenizer, document_mask=document_mask),
-        optim=OptimConfig(name=optimizer),
+        optim=OptimConfig(name=optimizer, **(optim or {})),
         schedule=ScheduleConfig(warmup_steps=5),
         loop=LoopConfig(**{**usual, **(loop or {})}),
     )

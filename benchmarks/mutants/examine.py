@@ -81,13 +81,19 @@ def _child(there: Connection, file: str, source: str) -> None:
 
 
 def _of_subject(file: str, source: str) -> Any:
+    import torch
+
     from trueformer.doctor.check import check
 
     module = ModuleType(Path(file).stem)
     sys.modules[module.__name__] = module
     exec(compile(source, file, "exec"), module.__dict__)
-    model = module.build()
-    return check(model, **module.parts(model))
+    for dtype in getattr(module, "DTYPES", (torch.float32,)):
+        model = module.build().to(dtype)
+        report = check(model, **module.parts(model))
+        if report.broken or report.advice:
+            break
+    return report
 
 
 def _of_stack(file: str, source: str) -> Any:

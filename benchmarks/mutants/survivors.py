@@ -8,9 +8,6 @@ SURVIVORS: dict[str, str] = {
     "checks/empty-text-accepted": "no logits for no tokens, as most models give",
     "checks/any-length-accepted": "the table of positions refuses by itself, or positions go on",
     "llama_like/initialised-too-large": "first weights that are large are no law's business while the loss is near ln V",
-    "llama_like/updates-lost-in-half-precision": "shows in a bf16 model; the one that is checked is in float32",
-    "precision/updates-lost-in-half-precision": "shows in a bf16 model; the one that is checked is in float32",
-    "llama_like/place-not-loaded": "save and load are not offered the loader unless they insist on one",
     "llama_like/cache-not-reset": "not understood yet",
     "bits_per_byte/left-in-evaluation-mode": "each training step sets its mode itself, so none is taken in another",
     **dict.fromkeys(

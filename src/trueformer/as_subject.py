@@ -57,9 +57,12 @@ class StackParts:
         """The share of the peak rate at an optimizer step."""
         return factor(self.config.schedule, step, self.config.loop.steps)
 
-    def train_step(self, model: DecoderLM, batches: Sequence[Batch], optimizer: Optimizers) -> float:
-        """One step of the loop over these micro-batches; returns its loss."""
+    def train_step(
+        self, model: DecoderLM, batches: Sequence[Batch], optimizer: Optimizers, step: int = 0
+    ) -> float:
+        """Step number `step`, from 0, of the loop, over these micro-batches; returns its loss."""
         trainer = self._trainer(model, optimizer, Path("unused"), given=batches)
+        trainer.progress.step = step
         return trainer.step().loss
 
     def evaluate(self, model: DecoderLM) -> float:
@@ -103,13 +106,28 @@ class StackParts:
             return [plain_generate(model, row, sampling, max_new_tokens=n) for row in rows]
         return [new.ids for new in generate(model, rows, sampling, max_new_tokens=n)]
 
-    def save(self, model: DecoderLM, optimizer: Optimizers, folder: Path) -> None:
-        """A checkpoint of step 0 in a run folder."""
-        self._trainer(model, optimizer, folder).save()
+    def save(
+        self,
+        model: DecoderLM,
+        optimizer: Optimizers,
+        folder: Path,
+        step: int = 0,
+        loader: Loader | None = None,
+    ) -> None:
+        """A checkpoint in a run folder, after `step` steps."""
+        trainer = self._trainer(model, optimizer, folder)
+        trainer.progress.step = step
+        trainer.loader = trainer.loader if loader is None else loader
+        trainer.save()
 
-    def load(self, folder: Path, model: DecoderLM, optimizer: Optimizers) -> None:
-        """Everything of that checkpoint back into these."""
-        self._trainer(model, optimizer, folder).load(load_checkpoint(checkpoint_folders(folder)[0]))
+    def load(
+        self, folder: Path, model: DecoderLM, optimizer: Optimizers, loader: Loader | None = None
+    ) -> int:
+        """Everything of that checkpoint back into these; returns the steps behind it."""
+        trainer = self._trainer(model, optimizer, folder)
+        trainer.loader = trainer.loader if loader is None else loader
+        trainer.load(load_checkpoint(checkpoint_folders(folder)[0]))
+        return trainer.progress.step
 
     def load_tokenizer(self, folder: Path) -> Tokenizer:
         """The tokenizer that a checkpoint carries."""

@@ -66,7 +66,7 @@ def judged(module, *only):
 
 @pytest.mark.parametrize("file", ["gpt2_like.py", "llama_like.py"])
 def test_no_law_of_the_loop_breaks_of_the_foreign_subjects(planted, file):
-    report = judged(planted(file), "loop", "schedule/counts-updates")
+    report = judged(planted(file), "loop", "schedule/counts-updates", "schedule/reaches-the-updates")
     fine = (Verdict.HOLDS, Verdict.NOT_APPLICABLE)
     assert [(r.law.id, r.evidence or r.reason) for r in report.results if r.verdict not in fine] == []
     assert sum(r.verdict is Verdict.HOLDS for r in report.results) >= 15
@@ -80,6 +80,28 @@ def test_each_law_breaks_where_its_fault_is_planted(planted, law):
     (result,) = judged(planted("gpt2_like.py", *edits), law).results
     assert result.verdict in (Verdict.BROKEN, Verdict.ADVICE), result
     assert result.evidence.saw
+
+
+RATE = 'group["lr"] = learning_rate(step)'
+OFF_THE_PLAN = {
+    "the rate is not used": ('weight.sub_(group["lr"] * mean', "weight.sub_(MAX_LR * mean"),
+    "micro-batches are counted": (RATE, 'group["lr"] = learning_rate(step * len(batches))'),
+    "the root of the rate": (RATE, 'group["lr"] = (MAX_LR * learning_rate(step)) ** 0.5'),
+}
+
+
+@pytest.mark.parametrize("edit", OFF_THE_PLAN)
+def test_updates_that_are_not_as_long_as_planned(planted, edit):
+    law = "schedule/reaches-the-updates"
+    assert judged(planted("llama_like.py"), law).results[0].verdict is Verdict.HOLDS
+    (result,) = judged(planted("llama_like.py", OFF_THE_PLAN[edit]), law).results
+    assert result.verdict is Verdict.BROKEN, result
+    assert "as long as" in result.evidence.saw
+
+
+def test_a_rate_that_somebody_else_sets_is_not_judged(planted):
+    (result,) = judged(planted("llama_like.py", (RATE, "pass")), "schedule/reaches-the-updates").results
+    assert result.verdict is Verdict.NOT_APPLICABLE
 
 
 def test_a_model_that_is_returned_to_train_mode_holds(planted):

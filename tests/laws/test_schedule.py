@@ -45,6 +45,8 @@ SOUND = {
     "warmup, then cosine": chained,
 }
 OTHERS = {
+    "one low rate first": lambda o: of_torch.ConstantLR(o),
+    "a short line": lambda o: of_torch.LinearLR(o),
     "constant": lambda o: of_torch.ConstantLR(o, factor=1.0),
     "one cycle": lambda o: of_torch.OneCycleLR(o, max_lr=1e-2, total_steps=200),
     "steps": lambda o: of_torch.MultiStepLR(o, [30, 80]),
@@ -136,6 +138,14 @@ def test_each_law_breaks_where_its_fault_is(law):
     result = judged(law, schedule, **declared)
     assert result.verdict in (Verdict.BROKEN, Verdict.ADVICE), result
     assert result.evidence.saw
+
+
+@pytest.mark.parametrize("warmup", [5, 50])
+def test_a_warmup_that_ends_below_the_peak_is_seen(warmup):
+    def short(step):
+        return (step + 1) / (2 * warmup) if step < warmup else factor(step - warmup + WARMUP)
+
+    assert judged("schedule/warmup-rises", lambda o: short).verdict is Verdict.BROKEN
 
 
 def test_n5_a_warmup_beyond_its_own_plan_is_seen_without_any_declaration():

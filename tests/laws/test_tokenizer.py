@@ -464,15 +464,6 @@ def test_laws_of_data_do_not_move_the_loader():
     assert len(list(rows)) == len(rows_of(Characters(), STORY))
 
 
-def test_t15_a_checkpoint_that_makes_its_tokenizer_anew():
-    def anew(path):
-        return Bytes(json.loads(path.read_text())[::-1])
-
-    assert verdict(Bytes(), "from-checkpoint", save=save, load_tokenizer=anew) == "broken"
-    assert verdict(Bytes(), "from-checkpoint", save=save, load_tokenizer=Bytes.load) == "holds"
-    assert verdict(Bytes(), "from-checkpoint", save=save) == "not checked"
-
-
 def test_special_tokens_that_cannot_be_shown():
     hiding = broken(decode=lambda self, ids, skip_special=True: Bytes.decode(self, ids))
     assert verdict(hiding, "skips-when-asked") == "broken"

@@ -19,6 +19,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 IGNORED = -100
+DTYPES = (torch.float32, torch.bfloat16)  # of weights that HandAdamW can train
 MAX_LR, WARMUP_STEPS, TOTAL_STEPS = 2e-3, 20, 400
 
 

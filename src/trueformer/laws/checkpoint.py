@@ -1,7 +1,7 @@
 """Checkpoints: what is saved comes back whole, and is what was there.
 
-Going on with training is in `checkpoint_training.py`, damaged files in `checkpoint_damage.py`, hostile ones in
-`checkpoint_hostile.py`.
+Going on with training is in `checkpoint_training.py`, damaged files in `checkpoint_damage.py` and
+`checkpoint_checksums.py`, hostile ones in `checkpoint_hostile.py`.
 """
 
 import importlib
@@ -27,6 +27,8 @@ from trueformer.laws.checkpoint_files import (
 )
 from trueformer.laws.counted import none_of
 from trueformer.laws.law import Evidence, law
+from trueformer.laws.tokenizer_saved import spoken
+from trueformer.laws.tokenizer_speech import ENGLISH, Speech, blocks, speech_of
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.kept import equal
 from trueformer.subject.subject import Subject
@@ -173,5 +175,33 @@ def tokenizer_travels(subject: Subject) -> Evidence:
     return none_of(int(not mentioned), saw=f"{own} writes no sign of the tokenizer")
 
 
-for part in ("checkpoint_training", "checkpoint_damage", "checkpoint_hostile"):
+@law(
+    "checkpoint/tokenizer-comes-back",
+    statement="The tokenizer that a checkpoint carries encodes as the one that was given to it.",
+    source="T15 of the catalogue of defects",
+    looks="Saves, loads the tokenizer with load_tokenizer, and compares ids and texts of the samples.",
+    tolerance="0 texts may differ.",
+    symptoms="A fluent model that writes gibberish, on another machine than the one it was trained on.",
+    causes="The tokenizer is not saved with it, or another one is; a table rebuilt in another order.",
+    needs=("save", "tokenizer", "load_tokenizer"),
+)
+def tokenizer_comes_back(subject: Subject) -> Evidence:
+    """Trained with "a" as 5 and read with "a" as 6, every text is shifted by a letter."""
+    assert subject.load_tokenizer is not None
+    one, speech = training(subject), speech_of(subject)
+    if sum(p.default is p.empty for p in inspect.signature(subject.load_tokenizer).parameters.values()) != 1:
+        raise NotApplicable("load_tokenizer asks for more than the path of a checkpoint")
+    with folder() as path:
+        lies = save(subject, one, path, whole=True)
+        try:
+            again = Speech(subject.load_tokenizer(lies))
+        except Exception as error:  # noqa: BLE001 - a checkpoint without one is what is looked for
+            return none_of(1, where="load_tokenizer", saw=f"{type(error).__name__}: {error}")
+        texts = [ENGLISH, *blocks()[::16], *speech.special]
+        wrong = [text for text in texts if spoken(speech, text) != spoken(again, text)]
+    saw = f"{wrong[0][:30]!r} is encoded otherwise" if wrong else ""
+    return none_of(len(wrong), unit=f"of {len(texts)} texts", where="load_tokenizer", saw=saw)
+
+
+for part in ("checkpoint_training", "checkpoint_damage", "checkpoint_checksums", "checkpoint_hostile"):
     importlib.import_module(f"trueformer.laws.{part}")

@@ -34,11 +34,11 @@ def refused(subject: Subject, change: Callable[[nn.Module], str]) -> Evidence:
     said = change(other.model)
     with folder() as path:
         lies = save(subject, one, path)
-        raised = _raises(load, subject, other, lies)
+        raised = raises(load, subject, other, lies)
     return none_of(int(not raised), where=said, saw="the checkpoint was loaded without an error")
 
 
-def _raises(act: Callable[..., object], *parts: object) -> bool:
+def raises(act: Callable[..., object], *parts: object) -> bool:
     """Whether the owner's save or load fails, in whatever words; that it cannot be tried is passed on."""
     try:
         act(*parts)
@@ -134,7 +134,7 @@ def _truncated(subject: Subject) -> tuple[bool, list[str]]:
             size = largest.stat().st_size
             with largest.open("r+b") as file:
                 file.truncate(size * 9 // 10)
-            raised = _raises(load, subject, other, lies)
+            raised = raises(load, subject, other, lies)
         return raised, different(other.model, subject.model)
 
     return subject.once("truncated checkpoint", measure)
@@ -206,7 +206,7 @@ def _interrupted(subject: Subject) -> tuple[bool, str]:
             limit = max(512, files(path)[0].stat().st_size // 2)
             perturb(one.model)
             with files_up_to(limit):
-                raised = _raises(save, subject, one, path)
+                raised = raises(save, subject, one, path)
             perturb(other.model)
             perturb(other.model)
             try:

@@ -1,4 +1,4 @@
-"""Checkpoints to go on from: optimizer, schedule, step and random numbers. Part of `checkpoint.py`."""
+"""Checkpoints to go on from: optimizer, schedule, step, random numbers, place in the data. Part of `checkpoint.py`."""
 
 import math
 from typing import Any
@@ -6,8 +6,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trueformer.laws.checkpoint_files import EXACT, NEEDS, STEP, different, new_visit, takes, tensors, visit
+from trueformer.laws.checkpoint_files import (
+    EXACT,
+    NEEDS,
+    STEP,
+    different,
+    folder,
+    load,
+    new_visit,
+    save,
+    takes,
+    tensors,
+    training,
+    visit,
+)
 from trueformer.laws.counted import none_of
+from trueformer.laws.data_batches import reader, same, take
 from trueformer.laws.draws import draws_random_numbers
 from trueformer.laws.law import Evidence, law
 from trueformer.subject.errors import NotApplicable
@@ -164,6 +178,37 @@ def random_numbers(subject: Subject) -> Evidence:
         raise NotApplicable("the checkpoint does not hold the state of torch's random numbers")
     moved = not torch.equal(seen.random_then, seen.random_now)
     return none_of(int(moved), saw="the random numbers' state is not that of the save")
+
+
+@law(
+    "checkpoint/place-in-the-data",
+    statement="The loader goes on after loading where it was at the save.",
+    source="R18 of the catalogue of defects; torchdata, StatefulDataLoader",
+    looks="Reads three batches, saves, loads with a fresh loader, and compares its first batch with the next one.",
+    tolerance="0: the batch that would have come, or the first of the epoch that would have.",
+    symptoms="After each restart the first part of the data is learned again, and the last part never.",
+    causes="The loader's state is not saved, or saved and not loaded.",
+    needs=(*NEEDS, "optimizer", "loader"),
+)
+def place_in_the_data(subject: Subject) -> Evidence:
+    """Stopped every 1000 batches and begun at batch 0 each time, a run never meets batch 1001."""
+    _both_take(subject, "loader")
+    before, after = training(subject), training(subject, perturbed=True)
+    before.loader, after.loader = reader(subject.loader), reader(subject.loader)
+    going = iter(before.loader)
+    if len(take(going, 3)) < 3:
+        raise NotApplicable("an epoch of fewer than four batches")
+    with folder() as path:
+        lies = save(subject, before, path, whole=True)
+        load(subject, after, lies, whole=True)
+    whose = [after.loader, going] + [reader(before.loader)] * (going is not before.loader)
+    chance, read = torch.get_rng_state(), []
+    for one in whose:
+        torch.set_rng_state(chance)
+        read.append(take(one, 1))
+    found, *wanted = read
+    wrong = not any(len(found) == len(one) and all(map(same, found, one)) for one in wanted)
+    return none_of(int(wrong), unit="batches", saw="another batch comes after loading than would have come")
 
 
 @law(

@@ -26,7 +26,7 @@ LARGE = 2.0**14
 LIMITS = ("max_norm", "grad_clip", "max_grad_norm", "clip_norm", "gradient_clip", "clip")
 
 
-def _steady(subject: Subject) -> None:
+def steady(subject: Subject) -> None:
     """Refuses a step that is random in itself: nothing can be compared then."""
 
     def check() -> bool:
@@ -54,7 +54,7 @@ def _steady(subject: Subject) -> None:
 )
 def zero_grad(subject: Subject) -> Evidence:
     """backward adds to .grad: after three steps without zero_grad the third moves by the sum of three gradients."""
-    _steady(subject)
+    steady(subject)
     first, second = practice(subject, 2)
     off, where = apart(held_gradients(subject, [first], [second]), held_gradients(subject, [second]))
     return Evidence(
@@ -75,7 +75,7 @@ def zero_grad(subject: Subject) -> Evidence:
 )
 def accumulates_the_mean(subject: Subject) -> Evidence:
     """Four micro-batches with gradients 1, 1, 1, 1: backward leaves their sum, 4, where the big batch has 1."""
-    _steady(subject)
+    steady(subject)
     (whole,) = practice(subject, 1)
     once, twice = held_gradients(subject, [whole]), held_gradients(subject, [whole, whole])
     off, where = apart(twice, once)
@@ -102,7 +102,7 @@ def _norm(gradients: Gradients) -> float:
 )
 def accumulates_by_tokens(subject: Subject) -> Evidence:
     """90 tokens with mean loss 2 and 10 with mean loss 4: all together 2.2, the mean of means 3."""
-    _steady(subject)
+    steady(subject)
     if fit(subject).matches and abs(fit(subject).offset) > EXACT:
         raise NotApplicable("the loss holds terms that are not a mean over tokens")
     full, thin = _full_and_thin(subject)
@@ -215,7 +215,7 @@ def clips_before_step(subject: Subject) -> Evidence:
 )
 def clips_globally(subject: Subject) -> Evidence:
     """Layers with norms 8 and 0.6, limit 1: together 8.02, so 0.997 and 0.075. Each by itself: 1 and 0.6."""
-    _steady(subject)
+    steady(subject)
     quiet = held_gradients(subject, practice(subject, 1))
     loud = _loud(subject).gradients[0]
     if _norm(loud) >= 0.99 * _norm(quiet) * LARGE / SMALL:
@@ -242,7 +242,7 @@ def clips_globally(subject: Subject) -> Evidence:
 )
 def clips_only_down(subject: Subject) -> Evidence:
     """Limit 1: a norm of 4 is divided by 4; a norm of 0.01 stays. Without `clamp(max=1)` it is multiplied by 100."""
-    _steady(subject)
+    steady(subject)
     whole = practice(subject, 1)
     small, smaller = held_gradients(subject, whole), held_gradients(subject, whole, scale=SMALL / 4)
     ratio = _norm(small) / max(_norm(smaller), 1e-30)

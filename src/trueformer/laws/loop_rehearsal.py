@@ -36,7 +36,8 @@ Gradients = dict[str, Tensor]
 
 
 class Rehearsal:
-    """Copies to train on: `gradients` holds, for each step the optimizer took, what it was given.
+    """Copies to train on: `gradients` holds, for each step the optimizer took, what it was given; `rates` the rates
+    of its groups then, `factors` the numbers that `step` was called with.
 
     Where the optimizer is not held, it says no more than whether there was any.
     """
@@ -56,6 +57,7 @@ class Rehearsal:
         self.gradients: list[Gradients] = []
         self.live: list[list[tuple[Tensor, Tensor]]] = []
         self.rates: list[float] = []
+        self.factors: list[float] = []
         self.steps: list[int] = []
         self.modes: list[tuple[bool, bool]] = []
         self._spy()
@@ -80,6 +82,8 @@ class Rehearsal:
                 self._note()
             groups = getattr(optimizer, "param_groups", [])
             self.rates += [float(group["lr"]) for group in groups if "lr" in group]
+            said = [*args, *kwargs.values()]
+            self.factors += [float(value) for value in said if isinstance(value, int | float)]
             return None if self.held else step(*args, **kwargs)
 
         return spied

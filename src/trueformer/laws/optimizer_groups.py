@@ -1,5 +1,7 @@
 """Laws of the groups: every parameter once, none of another model, each with the optimizer that suits it."""
 
+import re
+
 import torch
 from torch import Tensor, nn
 
@@ -156,7 +158,9 @@ def matrices(subject: Subject) -> Evidence:
 
 
 def flatness(change: Tensor) -> float:
-    """The least singular value of a matrix as a share of the largest."""
+    """The least singular value of a matrix as a share of the largest; 0 where it is not finite."""
+    if not change.isfinite().all():
+        return 0.0
     values = torch.linalg.svdvals(change.double())
     return float(values[-1] / values[0]) if values[0] > 0 else 0.0
 
@@ -174,6 +178,38 @@ def _not_hidden(subject: Subject) -> dict[str, str]:
             square = p.shape[1] == subject.vocab_size
             kinds.setdefault(name, "a hidden matrix" if square else "the head or an embedding")
     return {name: kind for name, kind in kinds.items() if kind != "a hidden matrix"}
+
+
+@law(
+    "optimizer/groups-as-named",
+    statement="A group that is named after embeddings or hidden layers holds what its name says.",
+    source="Jordan 2024, Muon: hidden matrices and embeddings learn at rates, and by rules, of their own",
+    looks="Reads the names of the groups: no hidden matrix among embeddings, no embedding or head among hidden layers.",
+    tolerance="None. Groups without names are not judged, nor are names that deny, such as no_embeddings.",
+    symptoms="Poor dynamics: matrices move at the rate of embeddings.",
+    causes="The lists exchanged where groups are made; a test for the layer's type turned round.",
+    needs=("optimizer",),
+)
+def groups_as_named(subject: Subject) -> Evidence:
+    """Adam moves every weight by about the rate: 0.3 suits an embedding, and ruins a matrix whose weights are 0.02."""
+    names, others = names_of(subject), _not_hidden(subject)
+    judged, wrong = 0, []
+    for group in (group for o in optimizers(subject) for group in o.param_groups):
+        named = str(group.get("name", "")).lower()
+        inside = [names[id(p)] for p in group["params"] if id(p) in names and p.ndim == 2]
+        if re.search(r"no|and|other|rest|,", named) or not re.search(r"embed|hidden", named):
+            continue
+        judged += 1
+        if "hidden" in named:
+            wrong += [(name, named) for name in inside if name in others]
+        else:
+            wrong += [(n, named) for n in inside if n not in others and not re.search(r"emb|pos|w[tp]e", n)]
+    if not judged:
+        raise NotApplicable("no group is named after embeddings or hidden layers")
+    return Evidence(
+        measured=float(len(wrong)), bound=0.0, unit="parameters", where=wrong[0][0] if wrong else f"{judged} groups",
+        saw=f"{wrong[0][0]} is in the group {wrong[0][1]!r}" if wrong else "",
+    )  # fmt: skip
 
 
 @law(

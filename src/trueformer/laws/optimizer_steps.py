@@ -22,11 +22,28 @@ from trueformer.subject.subject import Subject
 
 STEPS = 4
 CLOSE = 1e-4  # of the way moved: epsilon enters in several ways, masters may be float32
-COUPLED = ("Adam", "SGD", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "ASGD", "Adafactor")
+COUPLED = (
+    "Adam",
+    "SGD",
+    "RMSprop",
+    "Adagrad",
+    "Adadelta",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "ASGD",
+    "Rprop",
+    "Adafactor",
+)
 
 
 def _relative(change: Tensor, wanted: Tensor, scale: Tensor) -> float:
     return float((change - wanted).abs().max() / scale.abs().max().clamp(min=1e-30))
+
+
+def _rounding(weights: Tensor, steps: int) -> Tensor:
+    """What rounding to their dtype may do to weights in so many steps; several operations are rounded in each."""
+    return 2 * steps * torch.finfo(weights.dtype).eps * weights.abs().double()
 
 
 @law(
@@ -55,6 +72,7 @@ def decay_apart(subject: Subject) -> Evidence:
             tried += 1
             lost = settings(groups[i]).get("lr", 0.0) * settings(groups[i])["weight_decay"]
             off = min(_relative(change, wanted, old) for wanted in (torch.zeros_like(old), -lost * old))
+            off = max(0.0, off - torch.finfo(old.dtype).eps)
             moment = _largest_moment(trial, i)
             if max(off, moment) > worst:
                 worst, where = max(off, moment), trial.names[i]
@@ -114,8 +132,10 @@ def step_is_its_rule(subject: Subject) -> Evidence:
             tried += 1
             gradients = [_unequal(i, begun, step) for step in range(STEPS)]
             way = trial.parameters[i].detach() - begun
+            wanted = [run(kind, how, begun, gradients, of) - begun.double() for how in spellings(kind)]
+            spare = _rounding(begun.abs() + way.abs(), STEPS)
             off = min(
-                _relative(begun + way, run(kind, how, begun, gradients, of), way) for how in spellings(kind)
+                float(((way - w).abs() - spare).max() / way.abs().max().clamp(min=1e-30)) for w in wanted
             )
             worst, where = max((worst, where), (off, trial.names[i]))
     if not tried:
@@ -172,6 +192,35 @@ def bias_correction(subject: Subject) -> Evidence:
     return Evidence(
         measured=worst, bound=math.log(1.2), unit="log of the ratio", where=where,
         saw=f"the first step is {ratio:.3g} times the rate" if worst > math.log(1.2) else "",
+    )  # fmt: skip
+
+
+@law(
+    "optimizer/downhill",
+    statement="The first step goes downhill: against the gradient.",
+    source="Nocedal & Wright 2006, Numerical Optimization, §2.2: a descent direction",
+    looks="Takes one step with a random gradient, and the cosine between the way and the gradient turned round.",
+    tolerance="0.2: steps by sign or with equal singular values have 0.5 to 0.9. Fewer than 64 weights are not judged.",
+    symptoms="The loss rises, or stays where it was, for all that is done to the rate.",
+    causes="A sign; the gradient's signs lost by abs or a square; a matrix transposed or reshaped on its way.",
+    needs=("optimizer",),
+)
+def downhill(subject: Subject) -> Evidence:
+    """The loss falls by the rate times (step · gradient). With |g| for g, half of the weights go the wrong way: 0."""
+    found: list[tuple[float, str]] = []
+    for trial in benches(subject):
+        groups = trial.groups
+        for i, change in enumerate(trial.step(noise)):
+            if change.numel() >= 64 and change.any() and not groups[i].get("maximize"):
+                way, slope = change.double().flatten(), noise(i, change).double().flatten()
+                cosine = float(-(way @ slope) / (way.norm() * slope.norm()))
+                found.append((cosine if math.isfinite(cosine) else -1.0, trial.names[i]))
+    if not found:
+        raise NotApplicable("nothing that is large enough moves")
+    worst, where = min(found)
+    return Evidence(
+        measured=worst, bound=0.2, at_least=True, unit="cosine", where=where,
+        saw="the step does not go against the gradient" if worst < 0.2 else "",
     )  # fmt: skip
 
 

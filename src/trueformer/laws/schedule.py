@@ -1,7 +1,9 @@
 """Schedules of the learning rate: finite, rising to their peak where they say, falling after it, resumable."""
 
 import copy
+import itertools
 import math
+from collections.abc import Sequence
 
 from trueformer.laws.law import Evidence, Figure, law
 from trueformer.laws.schedule_rates import (
@@ -70,8 +72,8 @@ def starts(subject: Subject) -> Evidence:
     "schedule/warmup-rises",
     statement="Before its peak the rate never falls, and rises evenly.",
     source=GOYAL,
-    looks="Takes the largest fall before the first step at the highest rate; in a warmup of 10 steps, jumps too.",
-    tolerance="A fall of 1 % of the peak, a jump of half of it.",
+    looks="Takes the largest fall before the first step at the highest rate; in a warmup of 4 steps, jumps too.",
+    tolerance="A fall of 1 % of the peak; a jump of a quarter and three others, in 10 steps of half.",
     symptoms="A jolt in the loss before the peak.",
     causes="Warmup and decay multiplied rather than one after the other; a wrong condition where they meet.",
     needs=("schedule",),
@@ -83,9 +85,9 @@ def warmup_rises(subject: Subject) -> Evidence:
     falls = [(rising[i] - rising[i + 1], i) for i in range(len(rising) - 1)]
     fall, at = max(falls, default=(0.0, 0))
     share, bound = max(0.0, fall) / max(found.values), 0.01
-    jump, to = max(((rising[i + 1] - rising[i], i) for i in range(len(rising) - 1)), default=(0.0, 0))
-    if share <= bound and len(rising) >= 10:
-        share, bound, at = jump / max(found.values), 0.5, to
+    if share <= bound and len(rising) > 4:
+        bound, at = _largest_jump(rising)
+        share = (rising[at + 1] - rising[at]) / max(found.values)
     return Evidence(
         measured=share, bound=bound, unit="of the peak", where=f"step {at + 1}", figure=_drawn(found),
         saw=f"the rate goes from {rising[at]:.3g} to {rising[at + 1]:.3g} in one step" if share > bound else "",
@@ -99,6 +101,14 @@ def _shaped(subject: Subject) -> Rates:
     if not max(found.values) > 0 or not all(map(math.isfinite, found.values)):
         raise NotApplicable("the rates are not finite and positive: see schedule/finite")
     return found
+
+
+def _largest_jump(rising: Sequence[float]) -> tuple[float, int]:
+    """What it may be as a share of the peak, and where it is; a short warmup may be one constant rate."""
+    rises = [after - before for before, after in itertools.pairwise(rising)]
+    next_largest = sorted(rises)[-2] / rising[-1]
+    even = max(0.25, 3 * next_largest) if next_largest > 0 else 1.0
+    return min(even, 0.5) if len(rising) >= 10 else even, rises.index(max(rises))
 
 
 @law(

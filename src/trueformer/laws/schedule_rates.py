@@ -19,6 +19,7 @@ from trueformer.subject.twins import complete
 UNTOLD = 20_000  # steps, where nobody says how many there will be
 MOST = 100_000
 TOTALS = ("total_steps", "T_max", "total_iters", "num_training_steps", "max_steps")
+WARMING = ("LinearLR", "ConstantLR")  # their total_iters is no length of a run
 RESTARTING = ("StepLR", "MultiStepLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ReduceLROnPlateau")
 ONES_OWN = ("OneCycleLR", "CyclicLR")  # they bring their own peak
 STEPS = ("step", "it", "iteration", "iter", "step_num", "current_step", "global_step", "i", "t")
@@ -56,7 +57,7 @@ def total_steps(subject: Subject) -> int | None:
     """How long the run is meant to be, declared or by the scheduler's own words."""
     told = subject.max_steps
     for name in TOTALS:
-        found = getattr(subject.schedule, name, None)
+        found = None if type(subject.schedule).__name__ in WARMING else getattr(subject.schedule, name, None)
         if told is None and isinstance(found, int) and found > 0:
             return found
     return told

@@ -45,7 +45,8 @@ class Group:
         self.name, self.lr, self.decay = name, lr, decay
         self.names = [name for name, _ in members]
         self.parameters = [parameter for _, parameter in members]
-        self.rule = _rule(name, self.parameters, config, backend)
+        self.algorithm = _algorithm(name, config)
+        self.rule = _rule(self.algorithm, self.parameters, config, backend)
         self.precision = Precision(self.parameters, config.bf16_updates)
 
     @torch.no_grad()
@@ -80,9 +81,10 @@ class Optimizers:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """Each group's name, peak rate, decay, parameter names and parameters."""
+        """Each group's name, rule with its numbers, peak rate, decay, parameter names and parameters."""
         return [
             {"name": g.name, "lr": g.lr, "decay": g.decay, "names": g.names, "params": g.parameters}
+            | {"algorithm": g.algorithm, **_numbers(g.algorithm, self._config)}
             for g in self._groups
         ]
 
@@ -139,11 +141,20 @@ def build_optimizer(model: nn.Module, config: OptimConfig, backend: Backend = "f
     return Optimizers(groups, config)
 
 
-def _rule(group: str, parameters: Sequence[Tensor], config: OptimConfig, backend: Backend) -> Rule:
-    orthogonal = group == "matrices" and config.name != "adamw"
+def _algorithm(group: str, config: OptimConfig) -> str:
+    return config.name if group == "matrices" else "adamw"
+
+
+def _numbers(algorithm: str, config: OptimConfig) -> dict[str, float]:
+    if algorithm == "adamw":
+        return {"beta1": config.beta1, "beta2": config.beta2, "eps": config.eps}
+    return {"momentum": config.momentum}
+
+
+def _rule(algorithm: str, parameters: Sequence[Tensor], config: OptimConfig, backend: Backend) -> Rule:
     if backend == "plain":
-        return PlainMuon(parameters, config) if orthogonal else PlainAdamW(parameters, config)
-    return StackedMuon(parameters, config) if orthogonal else FusedAdamW(parameters, config)
+        return PlainAdamW(parameters, config) if algorithm == "adamw" else PlainMuon(parameters, config)
+    return FusedAdamW(parameters, config) if algorithm == "adamw" else StackedMuon(parameters, config)
 
 
 def _check_same(live: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
