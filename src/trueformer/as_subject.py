@@ -21,6 +21,7 @@ from trueformer.inference.generate import generate
 from trueformer.inference.plain import plain_generate
 from trueformer.load import load_model
 from trueformer.models.decoder import DecoderLM
+from trueformer.nn.cache import KVCache
 from trueformer.optim.build import Optimizers, build_optimizer
 from trueformer.optim.schedules import factor
 from trueformer.tokenization.load import load_tokenizer
@@ -72,8 +73,9 @@ class StackParts:
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
         seed: int = 0,
+        eos_id: int | None = None,
     ) -> list[list[int]]:
-        """Each row of `ids` and its continuation."""
+        """Each row of `ids` and its continuation, which ends before `eos_id`."""
         rows = [[int(i) for i in row] for row in ids]
         sampling = SamplingConfig(
             temperature=temperature,
@@ -85,18 +87,23 @@ class StackParts:
         )
         was_training = model.training
         try:
-            written = self._written(model.eval(), rows, sampling, max_new_tokens)
+            written = self._written(model.eval(), rows, sampling, max_new_tokens, {eos_id} - {None})
         finally:
             model.train(was_training)
         return [row + new for row, new in zip(rows, written, strict=True)]
 
     def _written(
-        self, model: DecoderLM, rows: list[list[int]], sampling: SamplingConfig, n: int
+        self, model: DecoderLM, rows: list[list[int]], sampling: SamplingConfig, n: int, stop_ids: set[int]
     ) -> list[list[int]]:
         """New tokens, by the twin that the configuration names."""
         if self.config.loop.backend == "plain":
-            return [plain_generate(model, row, sampling, max_new_tokens=n) for row in rows]
-        return [new.ids for new in generate(model, rows, sampling, max_new_tokens=n)]
+            return [plain_generate(model, row, sampling, max_new_tokens=n, stop_ids=stop_ids) for row in rows]
+        return [new.ids for new in generate(model, rows, sampling, max_new_tokens=n, stop_ids=stop_ids)]
+
+    def cache(self, model: DecoderLM, n_rows: int, length: int) -> dict[str, KVCache]:
+        """What passes over one batch take along to remember the ones before."""
+        weight = model.embedding.weight
+        return {"cache": KVCache(model.config, n_rows, length, dtype=weight.dtype, device=weight.device)}
 
     def save(self, model: DecoderLM, optimizer: Optimizers, folder: Path) -> None:
         """A checkpoint of step 0 in a run folder."""
@@ -205,6 +212,7 @@ def of_config(config: RunConfig, data: TrainingData, model: DecoderLM | None = N
                 "train_step",
                 "evaluate",
                 "generate",
+                "cache",
                 "save",
                 "load",
                 "load_tokenizer",

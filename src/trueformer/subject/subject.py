@@ -68,7 +68,10 @@ class Subject:
     scheduler of torch's or a function from the step to the rate; `generate` takes (model, ids, max_new_tokens) and
     what else it knows of temperature, top_k, top_p, min_p and seed; `save` and `load` take a path and what else they
     name; `train_step` makes one update of some batches, `evaluate` takes (model, loader); `load_tokenizer` takes the
-    path of a checkpoint; `peak_lr`, `warmup_steps` and `max_steps` are what the schedule was asked for.
+    path of a checkpoint; `peak_lr`, `warmup_steps` and `max_steps` are what the schedule was asked for. `cache` takes
+    (model, n_rows, length) and gives what passes over one batch take along to remember what came before, by the names
+    of the model's parameters, such as {"cache": KVCache(...)}, on the model's device and in its dtype; the same goes
+    into every pass. Models that take `past_key_values` or `start_pos` need none.
     """
 
     model: nn.Module
@@ -88,6 +91,7 @@ class Subject:
     evaluate: Callable[..., Any] | None = None
     load_tokenizer: Callable[..., Any] | None = None
     build: Callable[[], nn.Module] | None = None
+    cache: Callable[..., dict[str, Any]] | None = None
     peak_lr: int | float | None = None
     warmup_steps: int | None = None
     max_steps: int | None = None
