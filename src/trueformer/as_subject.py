@@ -73,32 +73,42 @@ class StackParts:
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
         seed: int = 0,
+        seeds: Sequence[int] | None = None,
         eos_id: int | None = None,
     ) -> list[list[int]]:
-        """Each row of `ids` and its continuation, which ends before `eos_id`."""
-        rows = [[int(i) for i in row] for row in ids]
-        sampling = SamplingConfig(
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-        )
+        """Each row of `ids` and its continuation, which ends before `eos_id`; `seeds` are one a row."""
+        prompts = [[int(i) for i in row] for row in ids]
+        samplings = [
+            SamplingConfig(
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+                repetition_penalty=repetition_penalty,
+                seed=seed,
+            )
+            for seed in seeds or [seed] * len(prompts)
+        ]
         was_training = model.training
+        limits = {"max_new_tokens": max_new_tokens, "stop_ids": {eos_id} - {None}}
         try:
-            written = self._written(model.eval(), rows, sampling, max_new_tokens, {eos_id} - {None})
+            written = self._written(model.eval(), prompts, samplings, limits)
         finally:
             model.train(was_training)
-        return [row + new for row, new in zip(rows, written, strict=True)]
+        return [prompt + new for prompt, new in zip(prompts, written, strict=True)]
 
     def _written(
-        self, model: DecoderLM, rows: list[list[int]], sampling: SamplingConfig, n: int, stop_ids: set[int]
+        self,
+        model: DecoderLM,
+        prompts: list[list[int]],
+        samplings: list[SamplingConfig],
+        limits: dict[str, Any],
     ) -> list[list[int]]:
         """New tokens, by the twin that the configuration names."""
         if self.config.loop.backend == "plain":
-            return [plain_generate(model, row, sampling, max_new_tokens=n, stop_ids=stop_ids) for row in rows]
-        return [new.ids for new in generate(model, rows, sampling, max_new_tokens=n, stop_ids=stop_ids)]
+            rows = zip(prompts, samplings, strict=True)
+            return [plain_generate(model, prompt, sampling, **limits) for prompt, sampling in rows]
+        return [new.ids for new in generate(model, prompts, samplings, **limits)]
 
     def cache(self, model: DecoderLM, n_rows: int, length: int) -> dict[str, KVCache]:
         """What passes over one batch take along to remember the ones before."""

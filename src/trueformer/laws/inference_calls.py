@@ -21,6 +21,7 @@ OPTIONS = {
     "top_p": ("top_p", "topp", "p", "nucleus"),
     "min_p": ("min_p", "minp"),
     "seed": ("seed", "random_seed"),
+    "seeds": ("seeds", "row_seeds"),
     "sample": ("do_sample", "sample"),
     "penalty": ("repetition_penalty", "rep_penalty"),
     "eos": (
