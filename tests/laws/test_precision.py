@@ -148,33 +148,3 @@ def test_what_cannot_be_exported_is_not_judged():
     found = check(Asking(), only=("precision/exports",), deep=True).results[0]
     assert found.verdict is Verdict.NOT_APPLICABLE
     assert "cannot be exported" in found.reason
-
-
-class Angles(nn.Module):
-    """Tokens times a table of cosines, which follows the model's dtype or does not."""
-
-    def __init__(self, kept: bool):
-        super().__init__()
-        self.embed, self.head, self.kept = nn.Embedding(50, 16), nn.Linear(16, 50), kept
-        self.register_buffer("cos", self.made(), persistent=False)
-
-    def made(self) -> Tensor:
-        return torch.cos(torch.arange(64.0)[:, None] * torch.logspace(0, -3, 16))
-
-    def _apply(self, fn, recurse=True):
-        super()._apply(fn, recurse)
-        if self.kept:
-            self.cos = self.made()
-        return self
-
-    def forward(self, ids: Tensor) -> Tensor:
-        x = self.embed(ids)
-        return self.head(x * self.cos[: ids.shape[1]].to(x.dtype))
-
-
-@pytest.mark.parametrize(("kept", "verdict"), [(True, Verdict.HOLDS), (False, Verdict.ADVICE)])
-def test_a3_tables_that_are_rounded_with_the_weights(kept, verdict):
-    (found,) = check(Angles(kept), only=["precision/tables-survive"]).results
-    assert found.verdict is verdict, found.line
-    half = check(Angles(kept).bfloat16(), only=["precision/tables-survive"])
-    assert half.results[0].verdict is Verdict.NOT_APPLICABLE

@@ -120,34 +120,6 @@ def runs_in_bfloat16(subject: Subject) -> Evidence:
 
 
 @law(
-    "precision/tables-survive",
-    statement="Conversion to half precision rounds the weights and not the tables of positions.",
-    source="A3 of the catalogue of defects; bfloat16 has 8 significant bits",
-    looks="Converts a copy to bfloat16 and back, rounds the parameters alone of another, and compares their logits.",
-    tolerance="1e-5 of the largest logit: with equal tables they are equal.",
-    symptoms="In half precision places far apart look alike, and long texts degrade.",
-    causes="Angles, frequencies or sinusoids in a buffer, which .to(dtype) converts with the weights.",
-    needs=("logits",),
-    advice=True,
-)
-def tables_survive(subject: Subject) -> Evidence:
-    """A frequency of 0.0998 becomes 0.0996 in bfloat16: 5,000 tokens on, the angle is off by a radian."""
-    if dtype_of(subject.model) in HALF:
-        raise NotApplicable("the model is in half precision already")
-    whole, weights = copy.deepcopy(subject.exact), copy.deepcopy(subject.exact)
-    whole.to(torch.bfloat16).to(dtype_of(subject.exact))
-    tensors = dict(whole.named_parameters()) | {n: b for n, b in whole.named_buffers() if b.numel() == 1}
-    with torch.no_grad():
-        for name, tensor in [*weights.named_parameters(), *weights.named_buffers()]:
-            if name in tensors and tensor.is_floating_point():
-                tensor.copy_(tensors[name])
-    got, wanted = (subject.logits(subject.ids(), model) for model in (whole, weights))
-    off = float((got - wanted).abs().max() / wanted.abs().max())
-    saw = "model.to(bfloat16) rounds tables that the logits depend on" if not off <= subject.noise else ""
-    return Evidence(measured=off, bound=subject.noise, unit="of the largest logit", saw=saw)
-
-
-@law(
     "precision/finite-in-half",
     statement="Logits are finite in half precision, also where rows are padded.",
     source="bfloat16 ends at 3.4e38, float16 at 65504",
