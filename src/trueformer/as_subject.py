@@ -25,6 +25,7 @@ from trueformer.inference.generate import generate
 from trueformer.inference.plain import plain_generate
 from trueformer.load import load_model
 from trueformer.models.decoder import DecoderLM
+from trueformer.nn.cache import KVCache
 from trueformer.optim.build import Optimizers, build_optimizer
 from trueformer.optim.schedules import factor
 from trueformer.tokenization.chat_format import MarkedFormat, chat_format
@@ -80,31 +81,47 @@ class StackParts:
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
         seed: int = 0,
+        seeds: Sequence[int] | None = None,
+        eos_id: int | None = None,
     ) -> list[list[int]]:
-        """Each row of `ids` and its continuation."""
-        rows = [[int(i) for i in row] for row in ids]
-        sampling = SamplingConfig(
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-        )
+        """Each row of `ids` and its continuation, which ends before `eos_id`; `seeds` are one a row."""
+        prompts = [[int(i) for i in row] for row in ids]
+        samplings = [
+            SamplingConfig(
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+                repetition_penalty=repetition_penalty,
+                seed=seed,
+            )
+            for seed in seeds or [seed] * len(prompts)
+        ]
         was_training = model.training
+        limits = {"max_new_tokens": max_new_tokens, "stop_ids": {eos_id} - {None}}
         try:
-            written = self._written(model.eval(), rows, sampling, max_new_tokens)
+            written = self._written(model.eval(), prompts, samplings, limits)
         finally:
             model.train(was_training)
-        return [row + new for row, new in zip(rows, written, strict=True)]
+        return [prompt + new for prompt, new in zip(prompts, written, strict=True)]
 
     def _written(
-        self, model: DecoderLM, rows: list[list[int]], sampling: SamplingConfig, n: int
+        self,
+        model: DecoderLM,
+        prompts: list[list[int]],
+        samplings: list[SamplingConfig],
+        limits: dict[str, Any],
     ) -> list[list[int]]:
         """New tokens, by the twin that the configuration names."""
         if self.config.loop.backend == "plain":
-            return [plain_generate(model, row, sampling, max_new_tokens=n) for row in rows]
-        return [new.ids for new in generate(model, rows, sampling, max_new_tokens=n)]
+            rows = zip(prompts, samplings, strict=True)
+            return [plain_generate(model, prompt, sampling, **limits) for prompt, sampling in rows]
+        return [new.ids for new in generate(model, prompts, samplings, **limits)]
+
+    def cache(self, model: DecoderLM, n_rows: int, length: int) -> dict[str, KVCache]:
+        """What passes over one batch take along to remember the ones before."""
+        weight = model.embedding.weight
+        return {"cache": KVCache(model.config, n_rows, length, dtype=weight.dtype, device=weight.device)}
 
     def save(
         self,
@@ -257,6 +274,7 @@ def of_config(config: RunConfig, data: TrainingData, model: DecoderLM | None = N
                 "train_step",
                 "evaluate",
                 "generate",
+                "cache",
                 "save",
                 "load",
                 "load_tokenizer",

@@ -429,6 +429,23 @@ def test_t10_partial_loads():
     assert verdict("missing-refused", load=load_new) == "not applicable"
 
 
+class Lenient(Model):
+    """Takes what it finds, whatever its caller asked for."""
+
+    def load_state_dict(self, state_dict, strict=True, assign=False):
+        return super().load_state_dict(state_dict, False, assign)
+
+
+def test_t10_a_model_that_is_never_strict():
+    found = {
+        model: examine(Subject(model=model(), vocab_size=V), select(["checkpoint/state-refused"])).results[0]
+        for model in (Model, Lenient)
+    }
+    assert found[Model].verdict is Verdict.HOLDS
+    assert found[Lenient].verdict is Verdict.BROKEN
+    assert found[Lenient].evidence.measured == 2
+
+
 def test_t9_a_damaged_file_taken_for_none():
     def swallows(path, model):
         try:

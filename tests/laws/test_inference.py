@@ -26,11 +26,8 @@ def verdict(subject, law):
 
 
 def subject_of(module, **more):
-    """A module's subject; its weights are spread out, so that no two tokens are about as likely."""
+    """A module's subject, with its first weights: the laws see to it that what came before shows."""
     model = module.build()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.mul_(6 if p.ndim > 1 else 1)
     parts = {name: part for name, part in module.parts(model).items() if name in PARTS}
     return Subject(model=model, **parts | more)
 
@@ -314,6 +311,101 @@ def test_a_padding_mask_that_is_ignored():
         verdict(Subject(model=Mixing("later"), vocab_size=50, claims=both_ways), "right-padding") == "broken"
     )
     assert verdict(Subject(model=Mixing(), vocab_size=50), "right-padding") == "holds"
+
+
+class Counting(nn.Module):
+    """The mean of all tokens so far, in pieces where a cache comes along; sound but for what it is told to do wrong."""
+
+    class Cache:
+        def __init__(self, width, wrong):
+            self.width, self.wrong = width, wrong
+            self.total, self.count = torch.zeros(1, 1, width), 0
+
+        def reset(self):
+            if self.wrong != "stays":
+                self.total = torch.zeros(1, 1, self.width)
+            self.count = 0
+
+    def __init__(self, wrong=""):
+        super().__init__()
+        self.embed, self.wrong = nn.Embedding(50, 16), wrong
+        self.head = nn.Linear(16, 50)
+
+    def forward(self, ids, memory=None):
+        sums = self.embed(ids).cumsum(1)
+        counts = torch.arange(1, ids.shape[1] + 1, dtype=sums.dtype)
+        if memory is not None:
+            sums = sums if self.wrong == "forgets" else sums + memory.total
+            counts = counts + memory.count
+            memory.total = sums[:, -1:]
+            memory.count += 1 if self.wrong == "counts passes" else ids.shape[1]
+        return self.head(sums / counts[:, None])
+
+
+def with_cache(wrong):
+    def cache(model, n_rows, length):
+        return {"memory": Counting.Cache(16, wrong)}
+
+    return Subject(model=Counting(wrong), cache=cache)
+
+
+def test_a_cache_of_the_owners_own():
+    for law in ("cache-by-token", "cache-by-pieces", "cache-reset"):
+        assert verdict(with_cache(""), law) == "holds"
+    assert verdict(with_cache("forgets"), "cache-by-token") == "broken"
+    assert verdict(with_cache("counts passes"), "cache-by-token") == "holds"
+    assert verdict(with_cache("counts passes"), "cache-by-pieces") == "broken"
+    assert verdict(Subject(model=Counting()), "cache-by-token") == "not applicable"
+
+
+def test_n11_a_cache_that_is_reset_in_part():
+    assert verdict(with_cache("stays"), "cache-reset") == "broken"
+    assert verdict(with_cache("stays"), "cache-by-pieces") == "holds"
+    assert verdict(Subject(model=Counting()), "cache-reset") == "not checked"
+    for_one_text = Subject(model=Counting(), cache=lambda model: {"memory": OneText()})
+    assert verdict(for_one_text, "cache-reset") == "not applicable"
+
+
+def drawing(of_row):
+    """A generate with seeds, one a row; `of_row` says which generator draws for a row."""
+
+    def generate(model, ids, max_new_tokens, seeds=None):
+        seeds = list(seeds or range(len(ids)))
+        made, rows = {}, [list(map(int, row)) for row in ids]
+        for _ in range(max_new_tokens):
+            shares = model(torch.tensor(rows))[:, -1].softmax(-1)
+            for i, row in enumerate(rows):
+                key = of_row(i, seeds)
+                generator = made.setdefault(key, torch.Generator().manual_seed(seeds[key]))
+                row.append(int(torch.multinomial(shares[i], 1, generator=generator)))
+        return rows
+
+    return generate
+
+
+def test_t20_seeds_of_rows(planted):
+    assert verdict(small(planted, drawing(lambda i, seeds: i)), "seeds-of-rows") == "holds"
+    assert verdict(small(planted, drawing(lambda i, seeds: 0)), "seeds-of-rows") == "broken"
+    assert verdict(small(planted, sampler()), "seeds-of-rows") == "not applicable"
+
+
+class OneText:
+    """A cache that cannot be used again."""
+
+    total, count = torch.zeros(1, 1, 16), 0
+
+
+def test_n11_a_cache_that_is_not_freed(planted):
+    held = planted(LLAMA, ("layer.attention.cache_k = layer.attention.cache_v = None", "pass"))
+    assert verdict(subject_of(held), "frees") == "advice"
+    assert verdict(subject_of(planted(LLAMA)), "frees") == "holds"
+    assert verdict(subject_of(planted(GPT)), "frees") == "holds"
+
+
+def test_what_came_before_shows_though_first_weights_are_small(planted):
+    """A tied model of first weights says its last token again, whatever came before: so does one that sees no more."""
+    blind = planted(GPT, ("row[-model.config.block_size :]", "row[-2:]"))
+    assert verdict(subject_of(blind), "greedy") == "broken"
 
 
 def hugging_face():

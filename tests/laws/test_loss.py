@@ -177,6 +177,16 @@ def test_trained_weights_are_not_judged_as_new_ones():
     assert "trained" in result.reason
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_large_first_weights_are_not_taken_for_trained_ones(seed):
+    """Where logits are large, one text always does better than another, by chance."""
+    torch.manual_seed(seed)
+    model = Small()
+    with torch.no_grad():
+        model.head.weight.normal_(std=4.0)
+    assert judged("loss/initial", model, loss=F.cross_entropy, loader=shifted()).verdict is Verdict.ADVICE
+
+
 def test_without_a_loss_the_laws_say_what_to_supply():
     results = check(Small(), only=["loss"], vocab_size=V).results
     assert {r.verdict for r in results} == {Verdict.NOT_CHECKED}

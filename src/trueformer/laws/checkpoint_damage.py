@@ -101,6 +101,39 @@ def unexpected_refused(subject: Subject) -> Evidence:
 
 
 @law(
+    "checkpoint/state-refused",
+    statement="The model itself refuses a state that lacks a weight, or brings one that it has not.",
+    source="T10 of the catalogue of defects; torch: load_state_dict(strict=True)",
+    looks="Gives a copy its own state without one weight, then with one more, by load_state_dict.",
+    tolerance="It must raise, both times.",
+    symptoms="A layer stays at its random start, whoever loads it, and nobody is told.",
+    causes="A load_state_dict of the model's own that hands strict=False on.",
+    needs=("logits",),
+)
+def state_refused(subject: Subject) -> Evidence:
+    """`super().load_state_dict(state, False)` makes every caller's strict=True a wish that nobody hears."""
+    model = subject.copied()
+    state = model.state_dict()
+    _, _, name = _some_weight(model)
+    if name not in state:
+        raise NotApplicable("the state has other names than the parameters")
+    states = {
+        f"without {name}": {key: value for key, value in state.items() if key != name},
+        "with one more weight": state | {ADDED: torch.zeros(3)},
+    }
+    taken = [said for said, given in states.items() if _takes(model, given)]
+    return none_of(len(taken), where=" ".join(taken[:1]), saw="the state was loaded without an error")
+
+
+def _takes(model: nn.Module, state: dict[str, torch.Tensor]) -> bool:
+    try:
+        model.load_state_dict(state)
+    except Exception:  # noqa: BLE001 - that it refuses is what is asked for, with whatever error
+        return False
+    return True
+
+
+@law(
     "checkpoint/shapes-refused",
     statement="A checkpoint with a weight of another shape is refused.",
     source="T10 of the catalogue of defects",

@@ -1,7 +1,7 @@
 """Inference: what generate writes is what the model says. The rest of the chapter is in files beside this one.
 
-`inference_cache.py` compares logits, `inference_sampling.py` and `inference_seeds.py` draw from known distributions,
-`inference_limits.py` comes to the ends of texts, contexts and memory.
+`inference_cache.py` compares logits, `inference_reset.py` looks at what is left behind, `inference_sampling.py` and
+`inference_seeds.py` draw from known distributions, `inference_limits.py` comes to the ends of texts, contexts and memory.
 """
 
 import importlib
@@ -174,5 +174,11 @@ def prompt_stays(subject: Subject) -> Evidence:
     return none_of(len(wrong), unit="of 3 rows", saw=wrong[0] if wrong else "")
 
 
-for part in ("inference_cache", "inference_sampling", "inference_seeds", "inference_limits"):
+for part in (
+    "inference_cache",
+    "inference_reset",
+    "inference_sampling",
+    "inference_seeds",
+    "inference_limits",
+):
     importlib.import_module(f"trueformer.laws.{part}")

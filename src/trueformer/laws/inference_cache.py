@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trueformer.laws.law import Evidence, law
 from trueformer.subject.errors import NotApplicable
+from trueformer.subject.interface import Output, call_by_name
 from trueformer.subject.subject import Subject
 
 TOLERANCE = "1e-5 of the largest logit: the order of sums differs, in float64, with tables in float32."
@@ -33,36 +34,60 @@ def compared(subject: Subject, got_BTV: Tensor, wanted_BTV: Tensor, saw: str) ->
     )
 
 
-def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int], **more: Any) -> Tensor:
+def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int]) -> Tensor:
     """Logits (B, T, V), computed in pieces that each see the ones before through the cache.
 
     Raises:
-        NotApplicable: the model has neither `past_key_values` nor `start_pos`.
+        NotApplicable: the model has neither `past_key_values` nor `start_pos`, and no cache was given.
     """
     known = inspect.signature(subject.exact.forward).parameters
-    if not subject.claims.causal or not (
-        {"past_key_values", "use_cache"} <= set(known) or "start_pos" in known
-    ):
-        raise NotApplicable("the model takes no past_key_values and no start_pos")
-    model = copy.deepcopy(subject.exact) if "start_pos" in known else subject.exact  # its cache is inside
-    past, start, parts = None, 0, []
+    if not subject.claims.causal:
+        raise NotApplicable("the model reads in both directions")
+    if subject.cache is not None:
+        kept, after = new_cache(subject, *ids_BT.shape), _the_same
+    elif "start_pos" in known:
+        kept, after = {"start_pos": 0}, _from_there
+    elif {"past_key_values", "use_cache"} <= set(known):
+        kept, after = {"past_key_values": None, "use_cache": True}, _given_back
+    else:
+        raise NotApplicable("the model takes no past_key_values and no start_pos: or supply cache=")
+    model = copy.deepcopy(subject.exact) if "start_pos" in kept else subject.exact  # its cache is inside
+    start, parts = 0, []
     for length in pieces:
-        kept: dict[str, Any] = (
-            {"start_pos": start} if "start_pos" in known else {"past_key_values": past, "use_cache": True}
-        )
-        out = subject.call(model, ids_BT[:, start : start + length], **kept, **more)
-        past, start = getattr(out.whole, "past_key_values", None), start + length
-        if past is None and "start_pos" not in known:
-            raise NotApplicable("the model gives no past_key_values back")
+        out = subject.call(model, ids_BT[:, start : start + length], **kept)
+        start += length
+        kept = after(kept, start, out)
         parts.append(out.logits)
     return torch.cat(parts, dim=1)
+
+
+def new_cache(subject: Subject, n_rows: int, length: int) -> dict[str, Any]:
+    """What passes of `exact` take along, as the owner makes it for so many rows and tokens."""
+    assert subject.cache is not None
+    order = ("model", "n_rows", "length")
+    return call_by_name(subject.cache, *order, model=subject.exact, n_rows=n_rows, length=length)
+
+
+def _the_same(kept: dict[str, Any], start: int, out: Output) -> dict[str, Any]:
+    return kept
+
+
+def _from_there(kept: dict[str, Any], start: int, out: Output) -> dict[str, Any]:
+    return {"start_pos": start}
+
+
+def _given_back(kept: dict[str, Any], start: int, out: Output) -> dict[str, Any]:
+    past = getattr(out.whole, "past_key_values", None)
+    if past is None:
+        raise NotApplicable("the model gives no past_key_values back")
+    return kept | {"past_key_values": past}
 
 
 @law(
     "inference/cache-by-token",
     statement="Logits computed token by token with the cache are those of one pass, at every position.",
     source="N9 of the catalogue of defects",
-    looks="Feeds a text one token at a time, with past_key_values or start_pos, and compares with a pass over all of it.",
+    looks="Feeds a text token by token with past_key_values, start_pos or the owner's cache; compares with one pass.",
     tolerance=TOLERANCE,
     symptoms="Generation is worse than the loss promises, and the more so the longer the text.",
     causes="Positions that begin at 0 for each token; one that advances after the first layer; keys not rotated.",
@@ -79,7 +104,7 @@ def cache_by_token(subject: Subject) -> Evidence:
     "inference/cache-by-pieces",
     statement="A prompt fed in pieces gives the logits of the whole.",
     source="Chunked prefill: Agrawal et al. 2023, arXiv:2308.16369",
-    looks="Feeds a text in pieces of 3, and in two of unequal length, with past_key_values or start_pos.",
+    looks="Feeds a text in threes, and in two unequal pieces, with past_key_values, start_pos or the owner's cache.",
     tolerance=TOLERANCE,
     symptoms="A long prompt, or the second turn of a chat, is misread.",
     causes="A causal mask that is aligned to the first key; none at all when there is a cache.",

@@ -21,6 +21,7 @@ OPTIONS = {
     "top_p": ("top_p", "topp", "p", "nucleus"),
     "min_p": ("min_p", "minp"),
     "seed": ("seed", "random_seed"),
+    "seeds": ("seeds", "row_seeds"),
     "sample": ("do_sample", "sample"),
     "penalty": ("repetition_penalty", "rep_penalty"),
     "eos": (
@@ -86,7 +87,7 @@ class Writer:
         raise errors[0]
 
     def _exact(self) -> nn.Module:
-        return copy.deepcopy(self.subject.exact)
+        return lively(copy.deepcopy(self.subject.exact), self.subject.vocab_size or 0)
 
     def _as_it_is(self) -> nn.Module:
         return stirred(self.subject.copied().eval())
@@ -191,6 +192,22 @@ class Writer:
             if kind in self.names and self.default(kind) not in harmless.get(kind, (value,))
         }
         return needed | options
+
+
+def lively(model: nn.Module, vocab_size: int) -> nn.Module:
+    """The model, with the matrices between embedding and head so large that each product is as large as its input.
+
+    With small first weights a token's logits are little more than those of its own embedding: greedy text goes on
+    alike whatever came before, and a cache that forgets it would not show.
+    """
+    looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    with torch.no_grad():
+        for p in model.parameters():
+            between = p.ndim >= 2 and p.is_floating_point() and id(p) not in looked_up
+            if between and vocab_size not in p.shape:
+                size = float(p.square().mean().sqrt())
+                p.mul_(max(1.0, (p.shape[-1] * p.shape[-2]) ** -0.25 / max(size, 1e-30)))
+    return model
 
 
 def read_rows(given: Any) -> Rows:

@@ -6,6 +6,7 @@ from trueformer.laws.counted import none_of
 from trueformer.laws.inference_calls import Writer, writer_of
 from trueformer.laws.inference_forced import Forced, four_ids
 from trueformer.laws.law import Evidence, law
+from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
 
 NEEDS = ("generate",)
@@ -55,6 +56,35 @@ def _with_seed(writer: Writer, seed: int, luck: int) -> list[list[int]]:
     options = writer.plain(**({"seed": seed} if "seed" in writer.names else {}))
     room = max(1, (writer.subject.max_len or 64) - 1)
     return Forced(writer, _even(writer)).write([writer.prompts[0][:1]], min(6, room), luck=luck, **options)
+
+
+@law(
+    "inference/seeds-of-rows",
+    statement="A row draws with its own seed what it draws with it alone.",
+    source="T20 of the catalogue of defects",
+    looks="Draws two rows with two seeds together, and each alone, from a distribution in which all tokens are alike.",
+    tolerance="0 rows may differ.",
+    symptoms="An answer that was seen in a batch cannot be had again alone; all rows draw alike.",
+    causes="The first row's seed is used for all; one generator draws for all rows in turn.",
+    needs=NEEDS,
+)
+def seeds_of_rows(subject: Subject) -> Evidence:
+    """With one generator for a batch, row 2 gets the second number: alone, with the same seed, it gets the first."""
+    writer = writer_of(subject)
+    writer.asked("seeds")
+    if not writer.batches:
+        raise NotApplicable("generate takes one row at a time")
+    prompt, n = writer.prompts[0][:1], min(6, max(1, (subject.max_len or 64) - 1))
+    forced, seeds = Forced(writer, _even(writer)), [1, 2]
+    together = forced.write([prompt, prompt], n, **writer.plain(seeds=seeds))
+    alone = [forced.write([prompt], n, **writer.plain(seeds=[seed]))[0] for seed in seeds]
+    wrong = [i for i in range(2) if together[i] != alone[i]]
+    saw = (
+        f"seed {seeds[wrong[0]]} drew {together[wrong[0]]} in a batch, alone {alone[wrong[0]]}"
+        if wrong
+        else ""
+    )
+    return none_of(len(wrong), unit="of 2 rows", where=f"row {wrong[0]}" if wrong else "", saw=saw)
 
 
 @law(

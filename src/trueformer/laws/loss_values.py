@@ -215,11 +215,13 @@ def initial(subject: Subject) -> Evidence:
     at_random = sum(float(judge.score(judge.drawn(seed))[0].detach()) for seed in range(4)) / 4
     text = slim(batches(subject)[0].whole, 4, min(64, subject.length))
     on_text = float(judge.score(text)[0].detach())
-    if at_random - on_text > 0.3:
-        raise NotApplicable(
-            "the weights seem trained: they predict the loader's text better than random targets"
-        )
     uniform = math.log(subject.vocab_size or 1)
+    if on_text < min(
+        uniform, at_random - 0.3
+    ):  # large random logits, too, do better on one text than on another
+        raise NotApplicable(
+            "the weights seem trained: they predict the loader's text better than random targets, and than chance"
+        )
     return Evidence(
         measured=at_random, bound=uniform + 0.5, unit="nats", where="the weights as they are",
         saw=f"{at_random:.2f} where ln V is {uniform:.2f}: the logits are too large" if at_random > uniform + 0.5 else "",

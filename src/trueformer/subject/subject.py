@@ -71,6 +71,10 @@ class Subject:
     path of a checkpoint; `token_bytes` is how many bytes of text each id stands for, a table or a function of the id,
     where the tokenizer does not tell; `peak_lr`, `warmup_steps` and `max_steps` are what the schedule was asked for.
 
+    `cache` takes (model, n_rows, length) and gives what passes over one batch take along to remember what came before,
+    by the names of the model's parameters, such as {"cache": KVCache(...)}, on the model's device and in its dtype; the
+    same goes into every pass. Models that take `past_key_values` or `start_pos` need none.
+
     How data is made: `prepare` takes documents (texts) and gives the loaders of training and validation; `chats` takes
     conversations, each a list of messages as OpenAI has them, and gives batches; `rank_loader` takes (rank, world_size).
     """
@@ -96,6 +100,7 @@ class Subject:
     prepare: Callable[[list[str]], Any] | None = None
     chats: Callable[[list[list[dict[str, Any]]]], Any] | None = None
     rank_loader: Callable[..., Any] | None = None
+    cache: Callable[..., dict[str, Any]] | None = None
     peak_lr: int | float | None = None
     warmup_steps: int | None = None
     max_steps: int | None = None
