@@ -7,6 +7,7 @@ import importlib
 import json
 import multiprocessing
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -65,6 +66,8 @@ def examine(file: str, source: str) -> Outcome:
 def _child(there: Connection, file: str, source: str) -> None:
     import torch
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # an interrupted child is no answer
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     try:

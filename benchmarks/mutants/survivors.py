@@ -25,3 +25,6 @@ SURVIVORS: dict[str, str] = {
         UNSEEN,
     ),
 }  # fmt: skip
+
+# Of those that operators made.
+MECHANICAL: dict[str, str] = {}

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from mutants.classify import classified  # noqa: E402 - benchmarks/ is no package of ours
+from mutants.mechanical import edit  # noqa: E402
 from mutants.operators import mutants  # noqa: E402
 
 SUBJECTS = ("gpt2_like", "llama_like")
@@ -49,6 +50,18 @@ def test_mutants_are_always_the_same_and_compile(name):
     for said, line, text in made:
         assert text != source
         compile(text, f"{name}:{line} {said}", "exec")
+
+
+@pytest.mark.parametrize(
+    ("clean", "mutated", "said"),
+    [
+        ("a\n  y = f(x)\nb", "a\n  y = x\nb", "y = f(x) -> y = x"),
+        ("y = g(\n  f(a),\n  b,\n)", "y = g(a, b)", "y = g( f(a), b, ) -> y = g(a, b)"),
+        ("if a:\n  f()", "if a:\n  pass", "f() -> pass"),
+    ],
+)
+def test_a_mutant_is_told_by_what_went_and_what_came(clean, mutated, said):
+    assert edit(clean, mutated) == said
 
 
 @pytest.mark.slow
