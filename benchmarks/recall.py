@@ -27,7 +27,7 @@ from mutants.catalogue import MUTANTS
 from mutants.examine import ROOT, Outcome, examine
 from mutants.mechanical import Mechanical, drawn
 from mutants.mutant import Mutant
-from mutants.survivors import MECHANICAL, SURVIVORS
+from mutants.survivors import NO_BUG, SURVIVORS
 
 Planted = Mutant | Mechanical
 SUBJECTS = ("gpt2_like", "llama_like", "stack")
@@ -79,21 +79,39 @@ def tell(count: str, mutant: Planted, outcome: Outcome) -> None:
     print(f"{count} {mark} {mutant.name}{about} {said} {outcome.seconds:.0f} s", file=sys.stderr, flush=True)
 
 
-def table(outcomes: Mapping[Planted, Outcome], components: bool) -> None:
+def table(outcomes: Mapping[Planted, Outcome]) -> None:
     """One line a subject, and one for all."""
-    groups = defaultdict(list)
-    for mutant, outcome in outcomes.items():
-        groups[subject_of(mutant)].append((mutant, outcome))
-    groups["all"] = list(outcomes.items())
-    print("| subject | mutants | caught | | by advice only |" + " right component first | |" * components)
-    print("|---" * (7 if components else 5) + "|")
-    for name, pairs in groups.items():
+    print(
+        "| subject | mutants | caught | | by advice only | right component first | |\n|---|---|---|---|---|---|---|"
+    )
+    for name, pairs in grouped(outcomes):
         caught = [(m, o) for m, o in pairs if o.caught]
         advised = sum(bool(o.advice) and not o.broken for _, o in pairs)
         named = sum(right(m, o) for m, o in caught)
         share = len(caught) / max(1, len(pairs))
-        row = f"| {name} | {len(pairs)} | {len(caught)} | {share:.1%} | {advised} |"
-        print(row + f" {named} | {named / max(1, len(caught)):.1%} |" * components)
+        first = named / max(1, len(caught))
+        print(f"| {name} | {len(pairs)} | {len(caught)} | {share:.1%} | {advised} | {named} | {first:.1%} |")
+
+
+def table_of_operators(outcomes: Mapping[Planted, Outcome]) -> None:
+    """As `table`; apart are those that are no bugs, which should be left alone."""
+    print(
+        "| subject | mutants | no bug | of these left alone | bugs | caught | |\n|---|---|---|---|---|---|---|"
+    )
+    for name, pairs in grouped(outcomes):
+        sound = [o for m, o in pairs if m.name in NO_BUG]
+        bugs = [o for m, o in pairs if m.name not in NO_BUG]
+        alone, caught = sum(not o.caught for o in sound), sum(o.caught for o in bugs)
+        share = caught / max(1, len(bugs))
+        print(f"| {name} | {len(pairs)} | {len(sound)} | {alone} | {len(bugs)} | {caught} | {share:.1%} |")
+
+
+def grouped(outcomes: Mapping[Planted, Outcome]) -> list[tuple[str, list[tuple[Planted, Outcome]]]]:
+    """The outcomes of each subject, and of all."""
+    groups: dict[str, list[tuple[Planted, Outcome]]] = defaultdict(list)
+    for mutant, outcome in outcomes.items():
+        groups[subject_of(mutant)].append((mutant, outcome))
+    return [*groups.items(), ("all", list(outcomes.items()))]
 
 
 def asked_for(wanted: argparse.Namespace) -> list[Planted]:
@@ -125,10 +143,10 @@ def main() -> None:
     wanted = options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a time limit keeps what is known
     outcomes = known(asked_for(wanted), wanted.jobs)
-    table(outcomes, components=not wanted.operators)
+    (table_of_operators if wanted.operators else table)(outcomes)
     survivors = [mutant for mutant, outcome in outcomes.items() if not outcome.caught]
     print("\nSurvivors:" if survivors else "\nNo survivors.")
-    reasons = MECHANICAL if wanted.operators else SURVIVORS
+    reasons = SURVIVORS | NO_BUG
     for mutant in survivors:
         print(f"- {mutant.name}: {reasons.get(mutant.name, 'no reason known')}")
     found = {m.finding for m, o in outcomes.items() if isinstance(m, Mutant) and m.finding and o.caught}
