@@ -7,10 +7,12 @@ import importlib
 import json
 import multiprocessing
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,10 +38,14 @@ class Outcome:
         return bool(self.broken or self.advice or self.error)
 
 
-def examine(file: str, source: str) -> Outcome:
-    """Checks the subject, or the stack, in which `file` has this text."""
+class _Enough(Exception):
+    """A law is broken, and no other is asked for."""
+
+
+def examine(file: str, source: str, first: bool = False) -> Outcome:
+    """Checks the subject, or the stack, in which `file` has this text; a subject until the `first` law breaks."""
     here, there = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=_child, args=(there, file, source))
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(there, file, source, first))
     child.start()
     there.close()
     try:
@@ -62,13 +68,15 @@ def examine(file: str, source: str) -> Outcome:
     )
 
 
-def _child(there: Connection, file: str, source: str) -> None:
+def _child(there: Connection, file: str, source: str, first: bool) -> None:
     import torch
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # an interrupted child is no answer
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     try:
-        report = _of_stack(file, source) if file.startswith("src/") else _of_subject(file, source)
+        report = _of_stack(file, source) if file.startswith("src/") else _of_subject(file, source, first)
         said = {"broken": report.broken, "advice": report.advice}
         there.send(
             json.dumps(
@@ -80,20 +88,30 @@ def _child(there: Connection, file: str, source: str) -> None:
         there.send(json.dumps({"broken": [], "error": said[:300]}))
 
 
-def _of_subject(file: str, source: str) -> Any:
+def _of_subject(file: str, source: str, first: bool) -> Any:
     import torch
 
     from trueformer.doctor.check import check
+    from trueformer.doctor.report import Report, Result
 
     module = ModuleType(Path(file).stem)
     sys.modules[module.__name__] = module
     exec(compile(source, file, "exec"), module.__dict__)
-    for dtype in getattr(module, "DTYPES", (torch.float32,)):
-        model = module.build().to(dtype)
-        report = check(model, **module.parts(model))
-        if report.broken or report.advice:
-            break
-    return report
+    seen: list[Result] = []
+
+    def note(result: Result) -> None:
+        seen.append(result)
+        if first and result.fails:
+            raise _Enough
+
+    with suppress(_Enough):
+        for dtype in getattr(module, "DTYPES", (torch.float32,)):
+            model = module.build().to(dtype)
+            report = check(model, done=note, **module.parts(model))
+            if report.broken or report.advice:
+                break
+        return report
+    return Report(subject=file, results=tuple(seen), seconds=sum(result.seconds for result in seen))
 
 
 def _of_stack(file: str, source: str) -> Any:

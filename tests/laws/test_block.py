@@ -76,6 +76,32 @@ def test_dropout_that_is_built_and_not_called(planted):
     assert found["block/dropout-off"].verdict is Verdict.HOLDS
 
 
+DROPOUTS = [
+    ("self.drop(self.wte(idx) + self.wpe(positions))", "self.wte(idx) + self.wpe(positions)", "drop"),
+    ("        att = self.attn_dropout(att)\n", "", "h.0.attn.attn_dropout"),
+    ("return self.resid_dropout(self.c_proj(y))", "return self.c_proj(y)", "h.0.attn.resid_dropout"),
+    ("return self.dropout(self.c_proj(F", "return (self.c_proj(F", "h.0.mlp.dropout"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "where"), DROPOUTS)
+def test_one_dropout_of_four_that_is_not_called(planted, old, new, where):
+    found = results(planted(GPT, (old, new)).build())
+    assert found["block/dropouts-used"].fails
+    assert found["block/dropouts-used"].evidence.where == where
+    assert found["block/dropout-on"].verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize("rate", ["self.attn_dropout.p", "0.1"])
+def test_a_rate_that_a_function_gets_is_a_dropout_used(planted, rate):
+    """As transformers and nanoGPT do: the module is not called, fused attention gets its rate, or a copy of it."""
+    edits = [("att = self.attn_dropout(att)", f"att = F.dropout(att, {rate}, self.training)")]
+    found = results(planted(GPT, *edits).build())["block/dropouts-used"]
+    assert found.verdict is Verdict.HOLDS
+    edits.append(("return self.resid_dropout(self.c_proj(y))", "return self.c_proj(y)"))
+    assert results(planted(GPT, *edits).build())["block/dropouts-used"].evidence.measured == 3  # blocks
+
+
 def test_no_dropout_is_not_judged(planted):
     found = results(planted(LLAMA).build())["block/dropout-on"]
     assert found.verdict is Verdict.NOT_APPLICABLE

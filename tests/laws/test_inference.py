@@ -43,6 +43,35 @@ def test_no_law_is_broken_by_a_sound_model(planted, file):
     assert sum(r.verdict is Verdict.HOLDS for r in results.values()) >= 20
 
 
+WITHOUT_TARGETS = "return self.lm_head(x[:, [-1], :]), None"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        ("return x[:, [-1], :], None", ""),
+        ("return self.lm_head(x[:, [-2], :]), None", "token 0"),
+        ("return self.lm_head(x).roll(1, 1), None", "token"),
+    ],
+)
+def test_the_last_position_is_what_it_is_with_targets(planted, wrong, where):
+    found = examined(subject_of(planted(GPT, (WITHOUT_TARGETS, wrong))), "last-position")["last-position"]
+    assert found.verdict is Verdict.BROKEN
+    assert where in found.evidence.where
+    assert found.evidence.saw
+
+
+@pytest.mark.parametrize(
+    "right", [WITHOUT_TARGETS, "return self.lm_head(x), None", "return self.lm_head(x[:, -1:]), None"]
+)
+def test_one_position_or_several_may_be_given_without_targets(planted, right):
+    assert verdict(subject_of(planted(GPT, (WITHOUT_TARGETS, right))), "last-position") == "holds"
+
+
+def test_a_model_that_takes_no_targets_is_not_asked_for_them(planted):
+    assert verdict(subject_of(planted(LLAMA)), "last-position") == "not applicable"
+
+
 GPT_BUGS = [
     (
         "greedy",

@@ -10,7 +10,9 @@ from trueformer.laws.law import Evidence, law
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.kept import random_numbers_kept
 from trueformer.subject.subject import Subject
+from trueformer.subject.trace import Event, Trace
 
+DROPOUTS = nn.modules.dropout._DropoutNd
 DROPOUT = "Srivastava et al. 2014, JMLR 15:1929-1958"
 
 
@@ -88,12 +90,68 @@ def dropout_on(subject: Subject) -> Evidence:
 def _rates(model: nn.Module) -> Iterator[str]:
     """The places of rates of dropout between 0 and 1."""
     for path, module in model.named_modules():
-        names = ("p",) if isinstance(module, nn.modules.dropout._DropoutNd) else ()
+        names = ("p",) if isinstance(module, DROPOUTS) else ()
         names += tuple(name for name in vars(module) if "dropout" in name.lower())
         for name in names:
             value = getattr(module, name)
             if isinstance(value, float) and 0 < value < 1:
                 yield f"{path}.{name}" if path else name
+
+
+@law(
+    "block/dropouts-used",
+    statement="Every module of dropout with a rate above zero drops.",
+    source=DROPOUT,
+    looks="Gives each module of dropout a rate of its own, watches a pass in training mode, and looks for rates "
+    "that no operation got, of modules whose parent ran.",
+    tolerance="0 modules: a rate is passed on as it is.",
+    symptoms="The model overfits a little sooner than its configuration lets one think.",
+    causes="One of several dropouts is built and not called.",
+    needs=("logits",),
+)
+def dropouts_used(subject: Subject) -> Evidence:
+    """GPT-2 drops in four places: embeddings, weights of attention, and what each of two layers adds.
+
+    With `return self.c_proj(y)` in place of `return self.resid_dropout(self.c_proj(y))` three are left, and two
+    passes still differ.
+    """
+    model = subject.copied().train()
+    modules = {p: m for p, m in model.named_modules() if isinstance(m, DROPOUTS) and 0 < m.p < 1}
+    for i, module in enumerate(modules.values(), 1):
+        module.p = 0.5 * i / (len(modules) + 1)
+    trace = subject.trace(short_ids(subject, 2), model)
+    ran = [path for path in modules if path.rpartition(".")[0] in trace.inputs]
+    if not ran:
+        raise NotApplicable("no module of dropout with a rate above zero stands in a module that ran")
+    idle = _idle({path: round(modules[path].p, 9) for path in ran}, trace)
+    saw = "no operation drops at its rate" if idle else ""
+    return Evidence(measured=len(idle), bound=0, unit="modules", where=idle[0] if idle else "", saw=saw)
+
+
+def _idle(rates: dict[str, float], trace: Trace) -> list[str]:
+    """The modules whose rate was used nowhere, nor another one in their place by the module that holds them.
+
+    Fused attention often gets a rate that was kept beside the module that plain attention would use.
+    """
+    dropped = [(event.path, round(rate, 9)) for event in trace.events for rate in _rates_of(event)]
+    used = {rate for _, rate in dropped}
+    others = [path for path, rate in dropped if rate not in rates.values()]
+    idle = []
+    for path in (path for path, rate in rates.items() if rate not in used):
+        holder = path.rpartition(".")[0]
+        if holder in others:
+            others.remove(holder)
+        else:
+            idle.append(path)
+    return idle
+
+
+def _rates_of(event: Event) -> list[float]:
+    """The rate at which an operation drops: a fused one gets it, others draw what stays."""
+    numbers = [arg for arg in event.args if isinstance(arg, float)]
+    if event.op == "bernoulli":
+        return [1 - number for number in numbers]
+    return numbers if "dropout" in event.op else []
 
 
 @law(

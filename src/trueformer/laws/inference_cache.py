@@ -6,14 +6,16 @@ Shapes: B rows, T tokens, V vocabulary.
 import copy
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trueformer.laws.law import Evidence, law
-from trueformer.subject.errors import NotApplicable
+from trueformer.subject.errors import NotApplicable, NotUnderstood
 from trueformer.subject.interface import Output, call_by_name
+from trueformer.subject.kept import random_numbers_kept
 from trueformer.subject.subject import Subject
 
 TOLERANCE = "1e-5 of the largest logit: the order of sums differs, in float64, with tables in float32."
@@ -127,6 +129,36 @@ def cache_by_pieces(subject: Subject) -> Evidence:
         for pieces in (threes, [length // 3 * 2, length - length // 3 * 2])
     ]
     return max(seen, key=lambda evidence: evidence.measured)
+
+
+@law(
+    "inference/last-position",
+    statement="Without targets a model gives the logits that it gives with them, of every position or of the last.",
+    source="The model that learns is the model that writes",
+    looks="Calls the model with targets and without, and compares the logits of the places that both tell of.",
+    tolerance=TOLERANCE,
+    symptoms="The loss is good and what is written is nonsense.",
+    causes="The branch without targets leaves out the head or a norm, or takes a place before the last.",
+    needs=("logits",),
+)
+def last_position(subject: Subject) -> Evidence:
+    """`if targets is None: return self.lm_head(x[:, [-1]]), None` saves the other rows of a large product.
+
+    `x[:, [-1]]` alone are hidden numbers; `x[:, [-2]]` predicts the token that was just given.
+    """
+    if subject.interface.targets is None:
+        raise NotApplicable("the model takes no targets")
+    ids, plain = subject.ids(2), replace(subject.interface, needs_targets=False)
+    try:
+        wanted = subject.logits(ids, targets_BT=ids.long())
+        with random_numbers_kept(), torch.no_grad():
+            got = plain.call(subject.exact, ids).logits
+    except NotUnderstood as error:
+        raise NotApplicable("the model gives logits with targets only, or without them only") from error
+    if got.shape[-1] != wanted.shape[-1]:
+        saw = f"{got.shape[-1]} numbers a place without targets, {wanted.shape[-1]} with them"
+        return Evidence(measured=float("inf"), bound=subject.noise, saw=saw)
+    return compared(subject, got, wanted[:, -got.shape[1] :], "without targets the logits differ")
 
 
 @law(
