@@ -4,11 +4,10 @@
     python benchmarks/recall.py --subject llama_like  # those of one file, or of the stack
     python benchmarks/recall.py --only llama_like/q   # those whose name holds this
     python benchmarks/recall.py --operators 40        # so many, drawn by a seed, of those that operators make of the
-                                                      # foreign models' files and that change what the model computes:
-                                                      # here the first law that breaks is enough
+                                                      # foreign models' files and that change what the model computes
 
-Each mutant is examined in a process of its own, and told of on stderr as soon as it is known; Ctrl-C ends with what
-is known so far. Prints a table, and every survivor with the reason.
+Each mutant is examined in a process of its own until a law is broken, and told of on stderr as soon as it is known;
+Ctrl-C ends with what is known so far. Prints a table, and every survivor with the reason.
 """
 
 import argparse
@@ -49,9 +48,7 @@ def right(mutant: Planted, outcome: Outcome) -> bool:
 def examined(mutants: Iterable[Planted], jobs: int) -> Iterator[tuple[Planted, Outcome]]:
     """Each mutant with what became of it, as soon as that is known."""
     with ThreadPoolExecutor(jobs) as pool:
-        asked = {
-            pool.submit(examine, m.file, m.source(ROOT), first=isinstance(m, Mechanical)): m for m in mutants
-        }
+        asked = {pool.submit(examine, m.file, m.source(ROOT)): m for m in mutants}
         try:
             for answer in as_completed(asked):
                 yield asked[answer], answer.result()

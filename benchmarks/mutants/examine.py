@@ -12,8 +12,10 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -39,13 +41,13 @@ class Outcome:
 
 
 class _Enough(Exception):
-    """A law is broken, and no other is asked for."""
+    """A law is broken: it comes first in the report, whatever else does."""
 
 
-def examine(file: str, source: str, first: bool = False) -> Outcome:
-    """Checks the subject, or the stack, in which `file` has this text; a subject until the `first` law breaks."""
+def examine(file: str, source: str) -> Outcome:
+    """Checks the subject, or the stack, in which `file` has this text, until a law is broken."""
     here, there = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=_child, args=(there, file, source, first))
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(there, file, source))
     child.start()
     there.close()
     try:
@@ -68,7 +70,7 @@ def examine(file: str, source: str, first: bool = False) -> Outcome:
     )
 
 
-def _child(there: Connection, file: str, source: str, first: bool) -> None:
+def _child(there: Connection, file: str, source: str) -> None:
     import torch
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -76,53 +78,58 @@ def _child(there: Connection, file: str, source: str, first: bool) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     try:
-        report = _of_stack(file, source) if file.startswith("src/") else _of_subject(file, source, first)
-        said = {"broken": report.broken, "advice": report.advice}
         there.send(
-            json.dumps(
-                {name: [r.law.id for r in part] for name, part in said.items()} | {"seconds": report.seconds}
-            )
+            json.dumps(_of_stack(file, source) if file.startswith("src/") else _of_subject(file, source))
         )
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is what a user would see
         said = traceback.format_exception_only(error)[-1].strip()
         there.send(json.dumps({"broken": [], "error": said[:300]}))
 
 
-def _of_subject(file: str, source: str, first: bool) -> Any:
+def _of_subject(file: str, source: str) -> dict[str, Any]:
     import torch
-
-    from trueformer.doctor.check import check
-    from trueformer.doctor.report import Report, Result
 
     module = ModuleType(Path(file).stem)
     sys.modules[module.__name__] = module
     exec(compile(source, file, "exec"), module.__dict__)
-    seen: list[Result] = []
 
-    def note(result: Result) -> None:
-        seen.append(result)
-        if first and result.fails:
-            raise _Enough
+    def subject(dtype: torch.dtype) -> dict[str, Any]:
+        model = module.build().to(dtype)
+        return {"model": model, **module.parts(model)}
 
-    with suppress(_Enough):
-        for dtype in getattr(module, "DTYPES", (torch.float32,)):
-            model = module.build().to(dtype)
-            report = check(model, done=note, **module.parts(model))
-            if report.broken or report.advice:
-                break
-        return report
-    return Report(subject=file, results=tuple(seen), seconds=sum(result.seconds for result in seen))
+    return _said([partial(subject, dtype) for dtype in getattr(module, "DTYPES", (torch.float32,))])
 
 
-def _of_stack(file: str, source: str) -> Any:
+def _of_stack(file: str, source: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "src", Path(folder) / "src", ignore=shutil.ignore_patterns("__pycache__"))
         (Path(folder) / file).write_text(source, encoding="utf-8")
         sys.path.insert(0, str(Path(folder) / "src"))
-        check = importlib.import_module("trueformer.doctor.check").check
         subjects = importlib.import_module("stack_subject")
-        for kind in subjects.KINDS:  # a bug in what one kind of model alone runs shows in that one
-            report = check(**subjects.stack(**kind))
-            if report.broken or report.advice:
-                break
-        return report
+        return _said([partial(subjects.stack, **kind) for kind in subjects.KINDS])
+
+
+def _said(subjects: Sequence[Callable[[], dict[str, Any]]]) -> dict[str, Any]:
+    """What the doctor says of the first of these in which something shows; a bug may show in one of them alone."""
+    check = importlib.import_module("trueformer.doctor.check").check
+    report_of = importlib.import_module("trueformer.doctor.report").Report
+    seconds = 0.0
+    for make in subjects:
+        seen: list[Any] = []
+        with suppress(_Enough):
+            check(**make(), done=partial(_note, seen))
+        report = report_of(subject="mutant", results=tuple(seen))
+        seconds += sum(result.seconds for result in seen)
+        if report.broken or report.advice:
+            break
+    ids = {
+        name: [r.law.id for r in part]
+        for name, part in (("broken", report.broken), ("advice", report.advice))
+    }
+    return {**ids, "seconds": seconds}
+
+
+def _note(seen: list[Any], result: Any) -> None:
+    seen.append(result)
+    if result.verdict.name == "BROKEN":
+        raise _Enough
