@@ -78,7 +78,7 @@ def bytes_held(model: nn.Module) -> int:
     """The bytes of all tensors that the modules hold, each memory once."""
     found: dict[int, int] = {}
     for module in model.modules():
-        for tensor in _tensors([module._parameters, module._buffers, module.__dict__], 4):
+        for tensor in _tensors(vars(module), 4):
             storage = tensor.untyped_storage()
             found[storage.data_ptr()] = storage.nbytes()
     return sum(found.values())

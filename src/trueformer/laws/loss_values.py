@@ -216,9 +216,8 @@ def initial(subject: Subject) -> Evidence:
     text = slim(batches(subject)[0].whole, 4, min(64, subject.length))
     on_text = float(judge.score(text)[0].detach())
     uniform = math.log(subject.vocab_size or 1)
-    if on_text < min(
-        uniform, at_random - 0.3
-    ):  # large random logits, too, do better on one text than on another
+    # Large random logits do better on one text than on another, too, but on none as well as chance.
+    if on_text < min(uniform, at_random - 0.3):
         raise NotApplicable(
             "the weights seem trained: they predict the loader's text better than random targets, and than chance"
         )
