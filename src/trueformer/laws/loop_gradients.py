@@ -147,7 +147,7 @@ def _full_and_thin(subject: Subject) -> tuple[Any, Any]:
 )
 def divides_by_targets(subject: Subject) -> Evidence:
     """Losses 2 and 4, and two of padding: the mean is 6 / 2 = 3. A loop that divides by `targets.numel()` has 1.5."""
-    _steady(subject)
+    steady(subject)
     full, thin = _full_and_thin(subject)
     usual, masked = (
         _norm(held_gradients(subject, [whole])) / max(_norm(_of_the_loss(subject, whole)), 1e-30)
