@@ -3,12 +3,14 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from trueformer.laws.checkpoint_files import (
     NEEDS,
+    Training,
     different,
     files,
     folder,
@@ -34,17 +36,16 @@ def refused(subject: Subject, change: Callable[[nn.Module], str]) -> Evidence:
     said = change(other.model)
     with folder() as path:
         lies = save(subject, one, path)
-        raised = _raises(load, subject, other, lies)
+        raised = _raises(subject, other, lies)
     return none_of(int(not raised), where=said, saw="the checkpoint was loaded without an error")
 
 
-def _raises(act: Callable[..., object], *parts: object) -> bool:
-    """Whether the owner's save or load fails, in whatever words; that it cannot be tried is passed on."""
+def _raises(subject: Subject, one: Training, path: Path) -> bool:
     try:
-        act(*parts)
+        load(subject, one, path)
     except NotApplicable:
         raise
-    except Exception:  # noqa: BLE001 - a refusal is what is asked for; a full disk shows as the format will
+    except Exception:  # noqa: BLE001 - that it refuses is what is asked for, with whatever error
         return True
     return False
 
@@ -134,7 +135,7 @@ def _truncated(subject: Subject) -> tuple[bool, list[str]]:
             size = largest.stat().st_size
             with largest.open("r+b") as file:
                 file.truncate(size * 9 // 10)
-            raised = _raises(load, subject, other, lies)
+            raised = _raises(subject, other, lies)
         return raised, different(other.model, subject.model)
 
     return subject.once("truncated checkpoint", measure)
@@ -205,8 +206,7 @@ def _interrupted(subject: Subject) -> tuple[bool, str]:
             lies = save(subject, one, path)
             limit = max(512, files(path)[0].stat().st_size // 2)
             perturb(one.model)
-            with files_up_to(limit):
-                raised = _raises(save, subject, one, path)
+            raised = _fails(subject, one, path, limit)
             perturb(other.model)
             perturb(other.model)
             try:
@@ -220,6 +220,17 @@ def _interrupted(subject: Subject) -> tuple[bool, str]:
         ) else "what is loaded is neither old nor new"
 
     return subject.once("interrupted checkpoint", measure)
+
+
+def _fails(subject: Subject, one: Training, path: Path, limit: int) -> bool:
+    with files_up_to(limit):
+        try:
+            save(subject, one, path)
+        except NotApplicable:
+            raise
+        except Exception:  # noqa: BLE001 - the full disk shows as OSError or RuntimeError, as the format will
+            return True
+    return False
 
 
 @law(
