@@ -85,11 +85,6 @@ class Characters:
         return "".join(self.chars[i] for i in ids)
 
 
-def save(model, path, tokenizer=None):
-    """A checkpoint that holds the merges of a sound tokenizer."""
-    Bytes().save(path)
-
-
 def judged(tokenizer, *only, vocab_size=512, **parts):
     subject = Subject(model=nn.Linear(2, 2), vocab_size=vocab_size, tokenizer=tokenizer, **parts)
     laws = select([f"tokenizer/{law}" for law in only] or ["tokenizer"])
@@ -186,8 +181,7 @@ def test_no_law_is_broken_by_a_sound_tokenizer(name):
 def test_every_law_holds_for_a_tokenizer_that_offers_everything():
     text = torch.tensor([list(Bytes().encode(CORPUS[0] * 3))])
     sizes = [len(Bytes().piece(i)) for i in range(262)]
-    parts = {"save": save, "load_tokenizer": Bytes.load, "token_bytes": sizes}
-    results = judged(Bytes(), vocab_size=300, loader=[text], **parts).values()
+    results = judged(Bytes(), vocab_size=300, loader=[text], token_bytes=sizes).values()
     others = {r.law.id for r in results if r.verdict is not Verdict.HOLDS}
     assert others == {
         "tokenizer/character-count",
