@@ -41,6 +41,7 @@ KINDS: tuple[dict[str, Any], ...] = (
         "tied": False,
         "attention_bias": True,
         "feed_forward_bias": True,
+        "conversations": True,
     },
     {"backend": "fast", "optimizer": "adamuon", "window": 6, "qk_norm": False, "rope_layout": "interleaved"},
     {
@@ -48,7 +49,6 @@ KINDS: tuple[dict[str, Any], ...] = (
         "norm_placement": "post",
         "attention_sinks": True,
         "logit_softcap": 5.0,
-        "conversations": True,
     },
 )
 
