@@ -41,9 +41,15 @@ KINDS: tuple[dict[str, Any], ...] = (
         "tied": False,
         "attention_bias": True,
         "feed_forward_bias": True,
+    },
+    {
+        "backend": "fast",
+        "optimizer": "adamuon",
+        "window": 6,
+        "qk_norm": False,
+        "rope_layout": "interleaved",
         "conversations": True,
     },
-    {"backend": "fast", "optimizer": "adamuon", "window": 6, "qk_norm": False, "rope_layout": "interleaved"},
     {
         "positions": "sinusoidal",
         "norm_placement": "post",
