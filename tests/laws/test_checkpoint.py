@@ -209,7 +209,7 @@ def test_what_cannot_be_tried_on_a_copy_is_not_judged():
         {"save": lambda state, path: torch.save(state, path)},
     ):
         results = judged(**parts, load_tokenizer=load_letters).values()
-        assert {str(r.verdict) for r in results} == {"not applicable"}
+        assert {str(r.verdict) for r in results if "save" in r.law.needs} == {"not applicable"}
 
 
 def saving(change):

@@ -175,6 +175,12 @@ def test_ranks_of_a_function_read_their_own(kind):
     assert same.verdict is Verdict.BROKEN
 
 
+def test_ranks_that_read_everything_in_another_order_are_seen():
+    backwards = lambda rank, world_size: finite(0, 1)[:: -1 if rank else 1]  # noqa: E731
+    result = judged("data/ranks-apart", loader=finite(0, 1), rank_loader=backwards)
+    assert result.verdict is Verdict.BROKEN
+
+
 def test_validation_asks_what_training_asks():
     x, y = (packed(stories())[:, part] for part in (slice(None, -1), slice(1, None)))
     law = "data/validation-targets"

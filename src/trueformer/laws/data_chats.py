@@ -210,13 +210,9 @@ def chat_ends_turns(subject: Subject) -> Evidence:
     """`<assistant> so <end>` with the mask 0 1 0 teaches what to say, and never that this was all."""
     found = _answered(seen(subject, "plain"))
     said = [(s.line, s.places[s.talk.answer]) for s in found]
-    followed = [
-        line.learned[place.last + 1]
-        for line, place in said
-        if line.is_learned(place) and place.last + 1 < len(line.ids)
-    ]
+    followed = [line.learned[place.last + 1] for line, place in said if place.last + 1 < len(line.ids)]
     if not followed:
-        raise NotApplicable("no answer that is learned has a token after it")
+        raise NotApplicable("no answer has a token after it")
     missed = 1 - sum(followed) / len(followed)
     return Evidence(
         measured=missed, bound=0.0, unit="of the answers", where="the batches of chats",

@@ -65,18 +65,18 @@ def _misplaced(rows: list[tuple[Tensor, Tensor, Tensor]], mark: int, late: bool)
     return wrong / total if marks else None
 
 
-def _prepared(subject: Subject) -> tuple[dict[str, tuple[int, int]], list[Line], list[Line]]:
-    """Each word's document and place in it, and the rows of training and validation that hold them."""
+def _prepared(subject: Subject) -> tuple[dict[str, int], list[Line], list[Line]]:
+    """Each word's document, and the rows of training and validation that hold them."""
     return subject.once("prepared documents", lambda: _prepare(subject))
 
 
-def _prepare(subject: Subject) -> tuple[dict[str, tuple[int, int]], list[Line], list[Line]]:
+def _prepare(subject: Subject) -> tuple[dict[str, int], list[Line], list[Line]]:
     speech = speech_of(subject)
     words = planted_words(speech, DOCUMENTS * WORDS)
     between = " " if speech.back("a b")[0] == "exact" else ""
     texts = [between.join(words[i : i + WORDS]) for i in range(0, len(words), WORDS)]
     sides = [lines(take(loader, READ), speech) for loader in _loaders(subject, texts)]
-    known = {word: divmod(i, WORDS) for i, word in enumerate(words)}
+    known = {word: i // WORDS for i, word in enumerate(words)}
     if not any(place.word in known for side in sides for line in side for place in line.places):
         raise NotApplicable("no word of the documents is found in the batches that prepare gives")
     return known, sides[0], sides[1]
@@ -109,7 +109,7 @@ def documents_marked(subject: Subject) -> Evidence:
     for line in [*train, *held_out]:
         places = [place for place in line.places if place.word in known]
         for one, other in itertools.pairwise(places):
-            if _is_seam(known[one.word], known[other.word]):
+            if known[one.word] != known[other.word]:
                 seams, bare = seams + 1, bare + _touch(one, other)
     if not seams:
         raise NotApplicable(
@@ -119,10 +119,6 @@ def documents_marked(subject: Subject) -> Evidence:
         measured=bare / seams, bound=0.0, unit="of the borders", where=f"{seams} borders of documents",
         saw=f"{bare} of {seams} documents follow the one before with nothing between" if bare else "",
     )  # fmt: skip
-
-
-def _is_seam(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    return one[0] != other[0] and one[1] == WORDS - 1 and other[1] == 0
 
 
 def _touch(one: Place, other: Place) -> bool:
@@ -143,7 +139,7 @@ def split_by_document(subject: Subject) -> Evidence:
     """Of 80 documents 8 are held out. Training on all 80 makes their loss a training loss too."""
     known, train, held_out = _prepared(subject)
     sides = [
-        {known[place.word][0] for line in side for place in line.places if place.word in known}
+        {known[place.word] for line in side for place in line.places if place.word in known}
         for side in (train, held_out)
     ]
     if min(map(len, sides)) < 2:

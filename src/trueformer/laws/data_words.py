@@ -76,7 +76,7 @@ def lines(wholes: Iterable[Any], speech: Speech) -> list[Line]:
 
 
 def _tokens(batch: Batch, row: int, ahead: int) -> Iterator[tuple[int, bool]]:
-    """The tokens of a row and whether each is learned; a target that is no later input stands among them."""
+    """The tokens of a row and whether each is learned: the targets that count, and inputs where none does."""
     ids, counted = batch.inputs[row].tolist(), batch.counted[row].tolist()
     targets = ids if batch.targets is None else batch.targets[row].tolist()
     if not ahead:
@@ -86,7 +86,7 @@ def _tokens(batch: Batch, row: int, ahead: int) -> Iterator[tuple[int, bool]]:
     for target, counts, following in zip(targets, counted, [*ids[1:], None], strict=True):
         if counts:
             yield target, True
-        if following is not None and not (counts and following == target):
+        elif following is not None:
             yield following, False
 
 

@@ -12,15 +12,15 @@ from trueformer.laws.loss_targets import working_mark
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.subject import Subject
 
-OWN = 0.01  # of what a token of its own text moves
+OWN = 0.01  # of what its own tokens move
 
 
 @law(
     "loss/documents-apart",
     statement="What stands in one document of a row has no part in the loss of another.",
     source="Raffel et al. 2020, arXiv:1910.10683: packing without seeing across",
-    looks="Counts one document's targets only, and changes an earlier document of the row, and then a token of its own.",
-    tolerance="1 % of what its own token moves the loss: float32 leaves less, and a mask leaves exactly 0.",
+    looks="Counts one document's targets only, and changes an earlier document of the row, and then its own tokens.",
+    tolerance="1 % of what its own tokens move the loss: float32 leaves less, and a mask leaves exactly 0.",
     symptoms="Packing hurts, although batches number their documents and the model can keep them apart.",
     causes="The documents' numbers stop at the loss: they are not passed on to the model.",
     needs=("loss", "loader"),
@@ -39,7 +39,7 @@ def documents_apart(subject: Subject) -> Evidence:
         raise NotApplicable("no token of a document moves its loss")
     off = moved[0] / moved[1]
     return Evidence(
-        measured=off, bound=OWN, unit="of its own token's effect", where="a row of two documents",
+        measured=off, bound=OWN, unit="of its own tokens' effect", where="a row of two documents",
         saw="changing the first document changes the loss of the last" if not off <= OWN else "",
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ def _changed(subject: Subject, whole: Any, at_T: Tensor) -> Any:
 
 
 def _last_document(subject: Subject, mark: int) -> tuple[Any, Tensor, Tensor]:
-    """A row of which only the last document counts; where its first document is, and a token of the last one.
+    """A row of which only the last document counts; where its first document is, and the last one.
 
     Raises:
         NotApplicable: the batches number no documents, or no row holds two.
@@ -75,5 +75,5 @@ def _last_document(subject: Subject, mark: int) -> tuple[Any, Tensor, Tensor]:
                 targets = torch.full_like(batch.targets[row], mark)
                 targets[asked] = batch.targets[row, asked]
                 whole = replaced(slim(batch.whole, [row], 10**9), targets=targets[None])
-                return whole, number_T == first, torch.arange(len(number_T)) == asked[0] - 1
+                return whole, number_T == first, number_T == last
     raise NotApplicable("no row of the first batches holds two documents")
