@@ -5,7 +5,7 @@ SURVIVORS: dict[str, str] = {
     "llama_like/values-of-other-groups": "another labelling of the same weights: from outside, the same model",
     "plain/value-groups-reversed": "another labelling of the same weights: from outside, the same model",
     "llama_like/empty-text-accepted": "no logits for no tokens, as most models give",
-    "checks/empty-text-accepted": "no logits for no tokens, as most models give",
+    "checks/empty-text-accepted": "no ids have no smallest one, which torch refuses by itself",
     "checks/any-length-accepted": "the table of positions refuses by itself, or positions go on",
     "masks/window-one-too-wide": "whether a window of W counts the token itself is a matter of taste",
     "tables/rounded-with-the-model": "cosines rounded with the weights are as exact as the queries "
