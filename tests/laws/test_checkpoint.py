@@ -170,10 +170,12 @@ def test_no_law_is_broken_by_other_sound_formats(pair):
 
 
 def test_what_cannot_be_tried_on_a_copy_is_not_judged():
-    results = judged(save=lambda path: None, load=lambda path: None).values()
-    assert {str(r.verdict) for r in results} == {"not applicable"}
-    results = judged(save=lambda state, path: torch.save(state, path)).values()
-    assert {str(r.verdict) for r in results} == {"not applicable"}
+    for parts in (
+        {"save": lambda path: None, "load": lambda path: None},
+        {"save": lambda state, path: torch.save(state, path)},
+    ):
+        results = [r for r in judged(**parts).values() if "save" in r.law.needs]
+        assert {str(r.verdict) for r in results} == {"not applicable"}
 
 
 def saving(change):

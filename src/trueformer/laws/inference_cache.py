@@ -43,6 +43,7 @@ def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int]) -> Tensor:
     known = inspect.signature(subject.exact.forward).parameters
     if not subject.claims.causal:
         raise NotApplicable("the model reads in both directions")
+    kept: dict[str, Any]
     if subject.cache is not None:
         kept, after = new_cache(subject, *ids_BT.shape), _the_same
     elif "start_pos" in known:
