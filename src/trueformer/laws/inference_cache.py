@@ -5,7 +5,7 @@ Shapes: B rows, T tokens, V vocabulary.
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,24 +34,16 @@ def compared(subject: Subject, got_BTV: Tensor, wanted_BTV: Tensor, saw: str) ->
     )
 
 
+Kept = dict[str, Any]  # what a pass takes along
+
+
 def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int]) -> Tensor:
     """Logits (B, T, V), computed in pieces that each see the ones before through the cache.
 
     Raises:
         NotApplicable: the model has neither `past_key_values` nor `start_pos`, and no cache was given.
     """
-    known = inspect.signature(subject.exact.forward).parameters
-    if not subject.claims.causal:
-        raise NotApplicable("the model reads in both directions")
-    kept: dict[str, Any]
-    if subject.cache is not None:
-        kept, after = new_cache(subject, *ids_BT.shape), _the_same
-    elif "start_pos" in known:
-        kept, after = {"start_pos": 0}, _from_there
-    elif {"past_key_values", "use_cache"} <= set(known):
-        kept, after = {"past_key_values": None, "use_cache": True}, _given_back
-    else:
-        raise NotApplicable("the model takes no past_key_values and no start_pos: or supply cache=")
+    kept, after = _at_first(subject, ids_BT)
     model = copy.deepcopy(subject.exact) if "start_pos" in kept else subject.exact  # its cache is inside
     start, parts = 0, []
     for length in pieces:
@@ -62,22 +54,36 @@ def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def new_cache(subject: Subject, n_rows: int, length: int) -> dict[str, Any]:
+def _at_first(subject: Subject, ids_BT: Tensor) -> tuple[Kept, Callable[[Kept, int, Output], Kept]]:
+    """What the first pass takes along, and what the next one does."""
+    known = inspect.signature(subject.exact.forward).parameters
+    if not subject.claims.causal:
+        raise NotApplicable("the model reads in both directions")
+    if subject.cache is not None:
+        return new_cache(subject, *ids_BT.shape), _the_same
+    if "start_pos" in known:
+        return {"start_pos": 0}, _from_there
+    if {"past_key_values", "use_cache"} <= set(known):
+        return {"past_key_values": None, "use_cache": True}, _given_back
+    raise NotApplicable("the model takes no past_key_values and no start_pos: or supply cache=")
+
+
+def new_cache(subject: Subject, n_rows: int, length: int) -> Kept:
     """What passes of `exact` take along, as the owner makes it for so many rows and tokens."""
     assert subject.cache is not None
     order = ("model", "n_rows", "length")
     return call_by_name(subject.cache, *order, model=subject.exact, n_rows=n_rows, length=length)
 
 
-def _the_same(kept: dict[str, Any], start: int, out: Output) -> dict[str, Any]:
+def _the_same(kept: Kept, start: int, out: Output) -> Kept:
     return kept
 
 
-def _from_there(kept: dict[str, Any], start: int, out: Output) -> dict[str, Any]:
+def _from_there(kept: Kept, start: int, out: Output) -> Kept:
     return {"start_pos": start}
 
 
-def _given_back(kept: dict[str, Any], start: int, out: Output) -> dict[str, Any]:
+def _given_back(kept: Kept, start: int, out: Output) -> Kept:
     past = getattr(out.whole, "past_key_values", None)
     if past is None:
         raise NotApplicable("the model gives no past_key_values back")
