@@ -36,15 +36,16 @@ def compared(subject: Subject, got_BTV: Tensor, wanted_BTV: Tensor, saw: str) ->
     )
 
 
+Kept = dict[str, Any]  # what a pass takes along
+
+
 def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int]) -> Tensor:
     """Logits (B, T, V), computed in pieces that each see the ones before through the cache.
 
     Raises:
         NotApplicable: the model has neither `past_key_values` nor `start_pos`, and no cache was given.
     """
-    if not subject.claims.causal:
-        raise NotApplicable("the model reads in both directions")
-    kept, after = _first_kept(subject, ids_BT)
+    kept, after = _at_first(subject, ids_BT)
     model = copy.deepcopy(subject.exact) if "start_pos" in kept else subject.exact  # its cache is inside
     start, parts = 0, []
     for length in pieces:
@@ -55,12 +56,11 @@ def cached(subject: Subject, ids_BT: Tensor, pieces: Sequence[int]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-Kept = dict[str, Any]  # what a pass is given to remember by
-
-
-def _first_kept(subject: Subject, ids_BT: Tensor) -> tuple[Kept, Callable[[Kept, int, Output], Kept]]:
-    """What the first pass is given, and what makes of it what the next one is."""
+def _at_first(subject: Subject, ids_BT: Tensor) -> tuple[Kept, Callable[[Kept, int, Output], Kept]]:
+    """What the first pass takes along, and what the next one does."""
     known = inspect.signature(subject.exact.forward).parameters
+    if not subject.claims.causal:
+        raise NotApplicable("the model reads in both directions")
     if subject.cache is not None:
         return new_cache(subject, *ids_BT.shape), _the_same
     if "start_pos" in known:
