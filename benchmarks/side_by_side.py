@@ -131,14 +131,33 @@ def _words(mutant: Mutant) -> str:
 
 
 def _cell(said: Said | None, mutant: Mutant) -> str:
-    if said is None:
+    alarms = None if said is None else said.get(short_name(mutant))
+    if alarms is None:
         return ""
-    alarms = said[short_name(mutant)]
     return "failed" if isinstance(alarms, Failed) else str(len(alarms) or "·")
 
 
 def _sum(said: Said | None, mutants: Sequence[Mutant]) -> str:
     return str(sum(_cell(said, mutant).isdigit() for mutant in mutants)) if said is not None else ""
+
+
+def kept(path: Path | None) -> dict[str, Said]:
+    """The columns that an earlier run has written."""
+    if path is None or not path.exists():
+        return {}
+    return {
+        column: {name: Failed(a) if isinstance(a, str) else frozenset(a) for name, a in said.items()}
+        for column, said in json.loads(path.read_text(encoding="utf-8")).items()
+    }
+
+
+def keep(path: Path, found: dict[str, Said]) -> None:
+    """Writes the columns with every alarm, and what a tool that failed said last."""
+    plain = {
+        column: {name: str(a) if isinstance(a, Failed) else sorted(a) for name, a in said.items()}
+        for column, said in found.items()
+    }
+    path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -148,32 +167,32 @@ def main() -> None:
     )
     parser.add_argument("--peers-python", default=sys.executable, help="the Python that has the others")
     parser.add_argument("--only", nargs="*", default=[], help="bugs and sound edits, by name")
-    parser.add_argument("--tools", nargs="*", default=[], help="columns to fill, by name")
-    parser.add_argument("--json", type=Path, help="write every alarm there")
+    parser.add_argument("--tools", nargs="*", default=[], help="columns to fill, by name; all")
+    parser.add_argument("--json", type=Path, help="every alarm; columns that stand there already are kept")
     options = parser.parse_args()
     bugs, sound = (
         [m for m in group if short_name(m) in options.only or not options.only] for group in (BUGS, SOUND)
     )
+    columns = tools(sys.executable, str(Path(options.peers_python).absolute()))
+    found = kept(options.json)
+    for tool in columns:
+        if tool.name in (options.tools or [column.name for column in columns if column.name not in found]):
+            if not tool.version:
+                print(f"{tool.name} is not installed: pip install {tool.package}")
+                continue
+            found[tool.name] = counting(said_by(tool, *texts([*sound, *bugs])))
+            if options.json:
+                keep(options.json, found)
+    versions = ", ".join(f"{tool.name} {tool.version}" for tool in columns if tool.name in found)
+    print(f"{hardware()}\n{versions}\n\n{table(columns, found, bugs, sound)}")
+
+
+def texts(edits: Sequence[Mutant]) -> tuple[dict[str, str], list[str]]:
+    """The scripts by name, the sound one under its two seeds among them; and those to infer from."""
     script = (ROOT / FILE).read_text(encoding="utf-8")
     seeds = {seed: script.replace(SEED, f"seed = {seed}") for seed in (*REFERENCES, *SILENT)}
     sources = {f"seed-{seed}": seeds[seed] for seed in SILENT}
-    sources |= {short_name(m): m.source(ROOT) for m in (*sound, *bugs)}
-    columns = tools(sys.executable, str(Path(options.peers_python).absolute()))
-    found: dict[str, Said] = {}
-    for tool in columns:
-        if options.tools and tool.name not in options.tools:
-            continue
-        if not tool.version:
-            print(f"{tool.name} is not installed: pip install {tool.package}")
-            continue
-        found[tool.name] = counting(said_by(tool, sources, [seeds[seed] for seed in REFERENCES]))
-    versions = ", ".join(f"{tool.name} {tool.version}" for tool in columns if tool.name in found)
-    print(f"{hardware()}\n{versions}\n\n{table(columns, found, bugs, sound)}")
-    if options.json:
-        options.json.write_text(
-            json.dumps(found, indent=1, default=lambda a: sorted(a) if isinstance(a, frozenset) else str(a))
-            + "\n"
-        )
+    return sources | {short_name(m): m.source(ROOT) for m in edits}, [seeds[s] for s in REFERENCES]
 
 
 if __name__ == "__main__":

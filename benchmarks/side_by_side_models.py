@@ -1,10 +1,11 @@
-"""The same planted bugs, by everybody's tools: trueformer check and lint, TorchFix, torch-preflight.
+"""The reported defects in two whole models, by tools that need no script: check and lint, TorchFix, torch-preflight.
 
-    python benchmarks/side_by_side.py --recall recall.json   # from `recall.py --json`; without it, all are checked anew
+    python benchmarks/recall.py --json recall.json
+    python benchmarks/side_by_side_models.py --recall recall.json   # without it, all are checked anew
 
-Every reported defect (K1, T5, N9 …) as it is planted in the two foreign models with all their parts. A linter finds a bug
-where it says something of the mutated file that it does not say of the sound one. TrainCheck is left out: it infers what
-holds from a sound run of the same script, and asks for one; here is none, which is the case the doctor is made for.
+Every reported defect (K1, T5, N9 …) as it is planted in the two foreign models with all their parts. A linter finds
+a bug where it says something of the mutated file that it does not say of the sound one. TrainCheck needs a script
+that runs, and a sound run of it: see `side_by_side.py`.
 """
 
 import argparse
@@ -51,6 +52,8 @@ def linted(mutants: list[Mutant]) -> dict[str, set[str]]:
             )
         ours = lint([Path(folder)], LintConfig())
         both = with_peers(Outcome(hits=(), failures=(), files=ours.files), [Path(folder)])
+    for failure in both.failures:
+        print(f"{failure.path}: {failure.reason}", file=sys.stderr)
     said = Counter((_tool(hit.rule), Path(hit.path).name, hit.rule) for hit in (*ours.hits, *both.hits))
     found: dict[str, set[str]] = {tool: set() for tool in TOOLS[1:]}
     for i, mutant in enumerate(mutants):
