@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-LIMIT = 1800  # seconds a command
+LIMIT = 7200  # seconds a command
 
 Alarms = frozenset[str]
 

@@ -1,6 +1,7 @@
 """TrainCheck, as its README says: traces of sound runs, invariants from them, and the violations in another run.
 
-Every step is traced, where its own default in checking is every tenth after ten: its best chance.
+Every step is traced, where its own default in checking is every tenth after ten, and every kind of invariant is
+inferred: its best chance. Inferring them takes many minutes of processor time, and each script about one.
 """
 
 import json
@@ -17,7 +18,8 @@ def prepare(python: str, scripts: Sequence[Path]) -> None:
     """Infers the invariants from runs of sound scripts, and leaves them beside the scripts' folders."""
     traces = [_traced(python, script, []) for script in scripts]
     shared = scripts[0].parent.parent
-    run([python, "-m", "traincheck.infer_engine", "-f", *traces, "-o", shared / INVARIANTS], shared)
+    infer = [python, "-m", "traincheck.infer_engine", "-f", *traces, "-j", "0"]  # on all cores
+    run([*infer, "-o", shared / INVARIANTS], shared)
 
 
 def alarms(python: str, script: Path) -> Alarms:
