@@ -34,7 +34,8 @@ class Interface:
 
     `targets`, `mask` (of padding: one or True where a token is real) and `documents` (a number for each token's
     document) are the names of its parameters, if it has them; `fixed` is passed always; `needs_targets`
-    where logits at all positions come only with them; `encoder` are the ids of an encoder–decoder's other side.
+    where it insists on them, or gives logits at all positions only with them; `encoder` are the ids of an
+    encoder–decoder's other side.
     """
 
     targets: str | None = None
@@ -97,11 +98,14 @@ def learn(
     Raises:
         NotUnderstood: it gives no logits, or only the last position's and takes no targets.
     """
-    names = list(inspect.signature(model.forward).parameters)
+    parameters = inspect.signature(model.forward).parameters
+    names = list(parameters)
+    targets = _first(TARGETS, names)
     fixed = tuple((name, False) for name in ("use_cache",) if name in names)
     takes_source = getattr(config_of(model), "is_encoder_decoder", False) and "decoder_input_ids" in names
     plain = Interface(
-        targets=_first(TARGETS, names),
+        targets=targets,
+        needs_targets=targets is not None and parameters[targets].default is inspect.Parameter.empty,
         mask=mask or _first(MASKS, names),
         documents=documents or _first(DOCUMENTS, names),
         fixed=fixed,
