@@ -70,7 +70,15 @@ def known(mutants: list[Planted], jobs: int) -> dict[Planted, Outcome]:
 
 def tell(count: str, mutant: Planted, outcome: Outcome) -> None:
     """One line on stderr."""
-    mark = "MISS" if not outcome.caught else "ok  " if right(mutant, outcome) else "elsewhere"
+    mark = (
+        "LATE"
+        if outcome.late
+        else "MISS"
+        if not outcome.caught
+        else "ok  "
+        if right(mutant, outcome)
+        else "elsewhere"
+    )
     about = f" [{mutant.component}]" if isinstance(mutant, Mutant) else ""
     said = f"{list(outcome.broken[:4])} {list(outcome.advice[:2])} {outcome.error}"
     print(f"{count} {mark} {mutant.name}{about} {said} {outcome.seconds:.0f} s", file=sys.stderr, flush=True)

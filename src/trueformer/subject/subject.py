@@ -66,10 +66,11 @@ class Subject:
 
     `loss` takes (logits, targets) or (model, batch); `loader` and `val_loader` give batches; `schedule` is a
     scheduler of torch's or a function from the step to the rate; `generate` takes (model, ids, max_new_tokens) and
-    what else it knows of temperature, top_k, top_p, min_p and seed; `save` and `load` take a path and what else they
-    name; `train_step` makes one update of some batches, `evaluate` takes (model, loader); `load_tokenizer` takes the
-    path of a checkpoint; `token_bytes` is how many bytes of text each id stands for, a table or a function of the id,
-    where the tokenizer does not tell; `peak_lr`, `warmup_steps` and `max_steps` are what the schedule was asked for.
+    what else it knows of temperature, top_k, top_p, min_p and seed; `train_step` makes one update of some batches, at
+    `step` if it asks for it; `save` and `load` take a path and what else they name, `step` and `loader` among it;
+    `evaluate` takes (model, loader); `load_tokenizer` takes the path of a checkpoint; `token_bytes` is how many bytes
+    of text each id stands for, a table or a function of the id, where the tokenizer does not tell; `peak_lr`,
+    `warmup_steps` and `max_steps` are what the schedule was asked for.
 
     `cache` takes (model, n_rows, length) and gives what passes over one batch take along to remember what came before,
     by the names of the model's parameters, such as {"cache": KVCache(...)}, on the model's device and in its dtype; the
