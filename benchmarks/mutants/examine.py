@@ -92,7 +92,8 @@ def _of_subject(file: str, source: str) -> dict[str, Any]:
     exec(compile(source, file, "exec"), module.__dict__)
 
     def subject(dtype: torch.dtype) -> dict[str, Any]:
-        model = module.build().to(dtype)
+        model = module.build()
+        model = model if dtype == torch.float32 else model.to(dtype)
         return {"model": model, **module.parts(model)}
 
     return _said([partial(subject, dtype) for dtype in getattr(module, "DTYPES", (torch.float32,))])
