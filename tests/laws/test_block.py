@@ -52,6 +52,18 @@ BUGS = [
     (GPT, "[CausalBlock(config) for _ in range(config.n_layer)]", "[CausalBlock(config)] * config.n_layer", "block/own-weights", "h.0"),
 ]  # fmt: skip
 
+CUT_OFF = [  # R6: heads that do not divide the width; A4b: a head whose last channels the rotation leaves out
+    (GPT, "y = (att @ v).transpose(1, 2).contiguous().view(B, T, C)", "y = F.pad((att @ v)[:, :-1].transpose(1, 2).flatten(2), (0, C // self.n_head))", "c_attn"),
+    (LLAMA, "return torch.view_as_real(turned).flatten(3).type_as(x)", "return F.pad(torch.view_as_real(turned[..., :-1]).flatten(3), (0, 2)).type_as(x)", "wq"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "old", "new", "where"), CUT_OFF)
+def test_r6_a4b_channels_that_are_cut_off_in_silence(planted, file, old, new, where):
+    report = check(planted(file, (old, new)).build())
+    assert [result.law.id for result in report.broken] == ["block/no-idle-rows"]
+    assert where in report.broken[0].evidence.where
+
 
 @pytest.mark.parametrize(("file", "old", "new", "law", "where"), BUGS)
 def test_k6_a13a_and_their_kin_are_named(planted, file, old, new, law, where):
