@@ -11,6 +11,7 @@ from stack_subject import KINDS, stack
 
 from trueformer.doctor.check import check
 from trueformer.laws.law import Verdict
+from trueformer.models.config import RopeScaling
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=range(len(KINDS)))
@@ -20,3 +21,10 @@ def test_the_stack_keeps_every_law(kind: dict) -> None:
     assert report.advice == ()
     assert report.counts[Verdict.HOLDS] > 150
     assert all(result.law.deep for result in report.results if result.verdict is Verdict.NOT_CHECKED)
+
+
+def test_a_scaled_rotation_is_not_held_to_the_frequencies_of_its_base() -> None:
+    given = stack(rope_scaling=RopeScaling(kind="llama3", factor=8.0, original_max_len=16))
+    for subject in (given, {"model": given["model"]}):
+        (result,) = check(**subject, only=["position/frequencies"]).results
+        assert result.verdict is Verdict.NOT_APPLICABLE, result.line

@@ -246,12 +246,13 @@ def of_config(config: RunConfig, data: TrainingData, model: DecoderLM | None = N
     torch.manual_seed(config.loop.seed)
     model = build_model(config.model, config.loop) if model is None else model
     parts = StackParts(config=config, data=data)
+    unscaled = config.model.positions == "rope" and config.model.rope_scaling is None
     return {
         "model": model,
         "vocab_size": config.model.vocab_size,
         "max_len": config.model.max_len,
         "claims": {
-            "rope_base": config.model.rope_base if config.model.positions == "rope" else None,
+            "rope_base": config.model.rope_base if unscaled else None,
             "window": config.model.window,
             "scale": (config.model.head_dim or 1) ** -0.5,
             "positions": config.model.positions != "none",

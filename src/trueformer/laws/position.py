@@ -204,9 +204,10 @@ def _stated_base(subject: Subject) -> float | None:
         return subject.claims.rope_base
     config = subject.config
     scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
-    if isinstance(scaling, dict):
-        usual = scaling.get("rope_type", "default") == "default"
-        base = scaling.get("rope_theta") if usual else None
+    if scaling is not None:  # other frequencies than the base's, unless it is transformers' way to say none
+        known = scaling if isinstance(scaling, dict) else {"type": "some"}
+        usual = known.get("rope_type", known.get("type", "default")) == "default"
+        base = known.get("rope_theta") if usual else None
         return float(base) if isinstance(base, int | float) else None
     value = stated(subject, "rope_theta", "rope_base", "rotary_emb_base", "rotary_base")
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
