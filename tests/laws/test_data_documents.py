@@ -114,6 +114,17 @@ def test_n1_r4_each_fault_breaks_its_law(law, prepare):
     assert result.evidence.saw
 
 
+def large(documents):
+    raise ValueError(f"{len(documents)} documents: expected a thousand, for one batch")
+
+
+@pytest.mark.parametrize("law", ["data/documents-marked", "data/split-by-document"])
+def test_batches_too_large_for_the_documents_are_no_fault(law):
+    result = judged(law, prepare=large)
+    assert result.verdict is Verdict.NOT_APPLICABLE, result
+    assert "expected a thousand" in result.reason
+
+
 def test_a_tokenizer_without_marks_is_not_asked_for_them():
     class Bare(Bytes):
         bos_id = eos_id = None

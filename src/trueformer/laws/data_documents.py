@@ -75,7 +75,10 @@ def _prepare(subject: Subject) -> tuple[dict[str, int], list[Line], list[Line]]:
     words = planted_words(speech, DOCUMENTS * WORDS)
     between = " " if speech.back("a b")[0] == "exact" else ""
     texts = [between.join(words[i : i + WORDS]) for i in range(0, len(words), WORDS)]
-    sides = [lines(take(loader, READ), speech) for loader in _loaders(subject, texts)]
+    try:
+        sides = [lines(take(loader, READ), speech) for loader in _loaders(subject, texts)]
+    except REFUSALS as refusal:  # such as one that they are too few for a batch
+        raise NotApplicable(f"prepare takes no {DOCUMENTS} short documents: {refusal}") from refusal
     known = {word: i // WORDS for i, word in enumerate(words)}
     if not any(place.word in known for side in sides for line in side for place in line.places):
         raise NotApplicable("no word of the documents is found in the batches that prepare gives")
