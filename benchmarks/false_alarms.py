@@ -22,7 +22,7 @@ import gpt2_like
 import llama_like
 import zoo
 from measure import hardware
-from stack_subject import KINDS, stack
+from trueformer.hunt.subject import KINDS, stack
 
 from trueformer import presets
 from trueformer.doctor.check import check

@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
-from stack_subject import KINDS, stack
+from trueformer.hunt.subject import KINDS, stack
 
 from trueformer.doctor.check import check
 from trueformer.laws.law import Verdict

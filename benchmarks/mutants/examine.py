@@ -104,7 +104,7 @@ def _of_stack(file: str, source: str) -> dict[str, Any]:
         shutil.copytree(ROOT / "src", Path(folder) / "src", ignore=shutil.ignore_patterns("__pycache__"))
         (Path(folder) / file).write_text(source, encoding="utf-8")
         sys.path.insert(0, str(Path(folder) / "src"))
-        subjects = importlib.import_module("stack_subject")
+        subjects = importlib.import_module("trueformer.hunt.subject")
         return _said([partial(subjects.stack, **kind) for kind in subjects.KINDS])
 
 

@@ -1,11 +1,11 @@
 """The stack as the doctor sees any model: our parts under the names that a subject has.
 
-The laws know nothing of us; this is the one place that knows both. Leaves out running them: `doctor/check.py`.
+The laws know nothing of us; this is the one place that knows both. Leaves out running them
+(`doctor/check.py`) and finished runs (`run_subject.py`).
 
-    check(**of_run(Path("runs/shakespeare")))          # what `trueformer check run:runs/shakespeare` does
+    check(**of_config(config, data))
 """
 
-import copy
 import dataclasses
 import json
 import tempfile
@@ -23,7 +23,6 @@ from trueformer.data.shards import prepare
 from trueformer.inference.config import SamplingConfig
 from trueformer.inference.generate import generate
 from trueformer.inference.plain import plain_generate
-from trueformer.load import load_model
 from trueformer.models.decoder import DecoderLM
 from trueformer.nn.cache import KVCache
 from trueformer.optim.build import Optimizers, build_optimizer
@@ -39,7 +38,6 @@ from trueformer.training.folders import checkpoint_folders
 from trueformer.training.loop import Trainer
 from trueformer.training.objective import Objective
 from trueformer.training.run import build_model
-from trueformer.training.run_folder import saved_config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -285,21 +283,3 @@ def of_config(config: RunConfig, data: TrainingData, model: DecoderLM | None = N
         },
         "chats": None if parts.chat is None else parts.chats,
     }
-
-
-def of_run(folder: str | Path) -> dict[str, Any]:
-    """A run's model with all of its parts, or a checkpoint's or export's with those that can be had.
-
-    Raises:
-        ValueError: there is no such run, or nothing in it that can be read.
-    """
-    path = Path(folder)
-    loaded = load_model(path)
-    if not (path / "checkpoints").is_dir():
-        return {"model": loaded.model, "tokenizer": loaded.tokenizer, "max_len": loaded.config.max_len}
-    config = saved_config(path)
-    if not isinstance(config, RunConfig):
-        return {"model": loaded.model, "tokenizer": loaded.tokenizer, "max_len": loaded.config.max_len}
-    config = copy.deepcopy(config)
-    config = dataclasses.replace(config, loop=dataclasses.replace(config.loop, compile=False, device="cpu"))
-    return of_config(config, TextData(prepare(config.data), config.data), loaded.model)

@@ -19,6 +19,7 @@ from trueformer.commands.evaluate import Eval
 from trueformer.commands.explain import Explain
 from trueformer.commands.finetune import Finetune
 from trueformer.commands.generate import Generate
+from trueformer.commands.hunt import Hunt
 from trueformer.commands.info import Info
 from trueformer.commands.lint import Lint
 from trueformer.commands.serve import Serve
@@ -34,6 +35,7 @@ Command = (
     | Annotated[Eval, subcommand("eval")]
     | Annotated[Check, subcommand("check")]
     | Annotated[Explain, subcommand("explain")]
+    | Annotated[Hunt, subcommand("hunt")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Import, subcommand("import")]

@@ -69,7 +69,7 @@ def model_and_parts(words: str) -> tuple[nn.Module, dict[str, Any]]:
     if kind == "hf":
         return _hugging_face(place), {}
     if kind == "run":
-        from trueformer.as_subject import of_run
+        from trueformer.run_subject import of_run
 
         parts = of_run(place)
         return parts.pop("model"), parts

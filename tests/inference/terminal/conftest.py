@@ -173,7 +173,7 @@ class Terminal:
         self.output, self._read_to = "", 0
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
-    def wait_for(self, text: str, seconds: float = 60) -> str:
+    def wait_for(self, text: str, seconds: float = 300) -> str:
         """What is shown up to this text, from where the last wait ended."""
         end = time.monotonic() + seconds
         while text not in self.output[self._read_to :]:
@@ -194,7 +194,7 @@ class Terminal:
 
     def end(self) -> int:
         """The exit code, once it has ended."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 300
         while self._pump():
             assert time.monotonic() < end, f"still runs: {self.output!r}"
         return self._process.wait(timeout=30)

@@ -1,12 +1,12 @@
-"""A whole small run of our own as a subject: a corpus of made-up sentences, any model, optimizer and backend."""
+"""A whole small run: a corpus of made-up sentences, any model, optimizer and backend."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trueformer.as_subject import of_config
 from trueformer.data.chat_rows import ChatSet
 from trueformer.data.config import DataConfig
 from trueformer.data.shards import PreparedData
@@ -28,40 +28,6 @@ WHO, DID, WHERE = (
     ("on a mat", "in a tree", "by the sea"),
 )
 SHAPE = {"max_len": 32, "d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2}
-
-KINDS: tuple[dict[str, Any], ...] = (
-    {"document_mask": True},
-    {
-        "optimizer": "muon",
-        "tokenizer": "bpe",
-        "positions": "learned",
-        "norm": "layernorm",
-        "feed_forward": "gelu",
-        "qk_norm": False,
-        "n_kv_heads": 4,
-        "dropout": 0.1,
-        "tied": False,
-        "attention_bias": True,
-        "feed_forward_bias": True,
-    },
-    {
-        "backend": "fast",
-        "optimizer": "muon",
-        "window": 6,
-        "qk_norm": False,
-        "rope_layout": "interleaved",
-        "loop": {"precision": "bf16", "parameters": "bf16"},
-        "optim": {"lr_vectors": 1e-3},  # next to a norm's 1, less than bf16 can show
-    },
-    {
-        "optimizer": "adamuon",
-        "positions": "sinusoidal",
-        "norm_placement": "post",
-        "attention_sinks": True,
-        "logit_softcap": 5.0,
-        "conversations": True,
-    },
-)
 
 
 def sentences(count: int, seed: int) -> list[str]:
@@ -94,34 +60,41 @@ def talks(count: int, seed: int) -> list[Conversation]:
     ]
 
 
-def made_up(tokenizer: Tokenizer, texts: list[str], config: DataConfig, conversations: bool) -> TrainingData:
+def made_up(
+    tokenizer: Tokenizer, train: list[str], held_out: list[str], config: DataConfig, conversations: bool
+) -> TrainingData:
     """The texts, or conversations in their place, and others to validate on."""
     if conversations:
         chat = MarkedFormat(tokenizer, OURS)
-        train, held_out = (ChatSet(talks(*side), chat, config.seq_len) for side in ((600, 1), (60, 2)))
-        return ChatData(train=train, held_out=held_out, chat=chat)
+        sides = [ChatSet(talks(*side), chat, config.seq_len) for side in ((600, 1), (60, 2))]
+        return ChatData(train=sides[0], held_out=sides[1], chat=chat)
     prepared = PreparedData(
-        train=tokens(texts, tokenizer),
-        validation=tokens(sentences(30, 2), tokenizer),
+        train=tokens(train, tokenizer),
+        validation=tokens(held_out, tokenizer),
         tokenizer=tokenizer,
         folder=Path("unused"),
     )
     return TextData(prepared, config)
 
 
-def stack(
+def small_run(
     backend: str = "plain",
     optimizer: str = "adamw",
     tokenizer: str = "char",
     loop: dict[str, Any] | None = None,
     optim: dict[str, Any] | None = None,
+    schedule: dict[str, Any] | None = None,
     document_mask: bool = False,
     conversations: bool = False,
+    texts: Sequence[list[str]] | None = None,
     **model: Any,
-) -> dict[str, Any]:
-    """Arguments for `check`; `model`, `loop` and `optim` change the configurations of those."""
-    texts = sentences(120, 1)
-    words = train_bpe(texts, vocab_size=320) if tokenizer == "bpe" else train_characters(texts)
+) -> tuple[RunConfig, TrainingData]:
+    """The configuration and the data of a run; `texts` are documents to learn from and others to validate on.
+
+    `model`, `loop`, `optim` and `schedule` change the configurations of those.
+    """
+    train, held_out = texts or (sentences(120, 1), sentences(30, 2))
+    words = train_bpe(train, vocab_size=320) if tokenizer == "bpe" else train_characters(train)
     words = words.extended([*OURS.tokens, *TOOL_TOKENS])
     usual = {
         "steps": 50,
@@ -135,7 +108,7 @@ def stack(
         model=DecoderConfig(**{"vocab_size": words.vocab_size, **SHAPE, **model}),
         data=DataConfig(seq_len=model.get("max_len", 32), tokenizer=tokenizer, document_mask=document_mask),
         optim=OptimConfig(name=optimizer, **(optim or {})),
-        schedule=ScheduleConfig(warmup_steps=5),
+        schedule=ScheduleConfig(**{"warmup_steps": 5, **(schedule or {})}),
         loop=LoopConfig(**{**usual, **(loop or {})}),
     )
-    return of_config(config, made_up(words, texts, config.data, conversations))
+    return config, made_up(words, train, held_out, config.data, conversations)

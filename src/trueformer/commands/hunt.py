@@ -1,0 +1,158 @@
+"""`trueformer hunt`: practise on planted silent bugs; a repair is graded by what the code does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Level = Literal["easy", "medium", "hard", "brutal"]
+Workspace = Annotated[Path, tyro.conf.arg(help="A workspace; the folder you are in without it.")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class List:
+    """List the cases: what is seen of each, its level, its component.
+
+    Try: trueformer hunt list --level easy
+    """
+
+    level: Level | None = None
+    """Only those of this level."""
+    component: str | None = None
+    """Only those of this component, such as attention."""
+
+    def run(self) -> int:
+        """Print one row a case; returns the exit code."""
+        from trueformer.commands.show import table
+        from trueformer.hunt.sessions import listed
+
+        table(listed(self.level, self.component))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """Make a workspace: a small project with a bug in it, and the report of a colleague.
+
+    Try:
+      trueformer hunt start tunnel-vision
+      trueformer hunt start --random --level hard --minutes 45
+      trueformer hunt start --random --bugs 3 --seed 7
+    """
+
+    id: tyro.conf.Positional[str] = ""
+    """A case of `trueformer hunt list`."""
+    random: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Draw the case; its id stays unknown until it is solved or given up."""
+    bugs: int = 1
+    """With --random: so many bugs at once, in different components."""
+    level: Level | None = None
+    """With --random: of this level."""
+    seed: int | None = None
+    """With --random: the same number draws the same case."""
+    minutes: float | None = None
+    """The time that it should take; more costs points."""
+    out: Path | None = None
+    """The folder to make; hunt-1 or the next free number without it."""
+
+    def run(self) -> int:
+        """Make it and say where; returns the exit code."""
+        from trueformer.hunt.sessions import begin
+
+        return begin(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """Run the short experiment of the case: `python run.py` in the workspace."""
+
+    workspace: Workspace = Path()
+    seed: int = 1
+    """Other weights, other text."""
+
+    def run(self) -> int:
+        """Run it; returns the exit code."""
+        from trueformer.hunt.workspace import experiment, open_workspace
+
+        folder, _ = open_workspace(self.workspace)
+        experiment(folder, str(self.seed), quiet=False)
+        print(f"figures and numbers: {folder / 'figures'}, {folder / 'metrics.json'}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """Grade the workspace: which behaviours hold and which do not; never where the bug is.
+
+    Returns 0 when it is solved, 1 when not, 2 when it could not be graded.
+    """
+
+    workspace: Workspace = Path()
+
+    def run(self) -> int:
+        """Grade and print; returns the exit code."""
+        from trueformer.hunt.sessions import check
+
+        return check(self.workspace)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hint:
+    """The next hint, from the symptom to the place. Each costs points: 10, 15, 20 and 25 percent."""
+
+    workspace: Workspace = Path()
+
+    def run(self) -> int:
+        """Print it; returns the exit code."""
+        from trueformer.hunt.sessions import hint
+
+        return hint(self.workspace)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reveal:
+    """Show the bug, its lesson and its laws, after a solve or on giving up."""
+
+    workspace: Workspace = Path()
+    give_up: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Show it although it is not solved; it then scores nothing."""
+
+    def run(self) -> int:
+        """Print it; returns the exit code."""
+        from trueformer.hunt.sessions import reveal
+
+        return reveal(self.workspace, give_up=self.give_up)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """A table of all hunts: solved, points, time, hints, and the streak."""
+
+    export: Path | None = None
+    """Write it to this .json or .csv file as well; one that is there is not overwritten."""
+
+    def run(self) -> int:
+        """Print it; returns the exit code."""
+        from trueformer.hunt.sessions import progress
+
+        return progress(self.export)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hunt:
+    """Practise on real silent bugs, graded by behaviour."""
+
+    action: (
+        Annotated[List, tyro.conf.subcommand("list")]
+        | Annotated[Start, tyro.conf.subcommand("start")]
+        | Annotated[Run, tyro.conf.subcommand("run")]
+        | Annotated[Check, tyro.conf.subcommand("check")]
+        | Annotated[Hint, tyro.conf.subcommand("hint")]
+        | Annotated[Reveal, tyro.conf.subcommand("reveal")]
+        | Annotated[Progress, tyro.conf.subcommand("progress")]
+    )
+
+    def run(self) -> int:
+        """Run the action; returns the exit code."""
+        return self.action.run()

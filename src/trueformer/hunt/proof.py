@@ -1,0 +1,199 @@
+"""Proves bugs of the catalogue: each breaks what it says and nothing else, shows, and is graded as it should be.
+
+    python -m trueformer.hunt.proof tunnel-vision       # what is not so, and what was measured
+    python -m trueformer.hunt.proof --sound             # the sound project, in every kind of run that a bug asks for
+
+Everything runs in processes of its own that have imported torch and the laws, and nothing of the stack.
+"""
+
+import argparse
+import functools
+import json
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from trueformer.hunt.bug import Bug, bug, bugs
+from trueformer.hunt.edits import Sources
+from trueformer.hunt.guard import reaching
+from trueformer.hunt.plant import planted, repaired, write_sources
+from trueformer.hunt.project import project
+
+SEEDS = (1, 2)
+PRELOADED = [
+    "torch",
+    "torch._dynamo",
+    "numpy",
+    "trueformer.hunt.grader",
+    "trueformer.doctor.check",
+    "trueformer.hunt.preload",
+]
+
+
+def prove(planted_bug: Bug) -> list[str]:
+    """What of the proof fails; nothing where it stands."""
+    sources = planted([planted_bug])
+    return [
+        *_breaks(planted_bug, sources),
+        *_repairs(planted_bug, sources),
+        *_shows(planted_bug, sources),
+    ]
+
+
+def prove_sound(kinds: list[dict[str, Any]]) -> list[str]:
+    """What the grader has against the sound project in these kinds of runs; nothing where it is just."""
+    found = _graded(project(), [b.id for b in bugs().values()], kinds=kinds)
+    return [f"{name}: {found[name]}" for name in ("broken", "probes", "touched", "error") if found[name]]
+
+
+def _breaks(planted_bug: Bug, sources: Sources) -> list[str]:
+    found = _graded(sources, [planted_bug.id])
+    broken, wrong = found["broken"], []
+    if found["error"]:
+        wrong.append(f"the planted project cannot be graded: {found['error']}")
+    wrong += [f"does not break {law}" for law in planted_bug.laws if law not in broken]
+    strange = [
+        law for law in broken if law.split("/")[0] not in (planted_bug.component, *planted_bug.follows)
+    ]
+    wrong += [f"breaks {law}, of a component that is neither its own nor in `follows`" for law in strange]
+    if planted_bug.laws and planted_bug.laws[0].split("/")[0] != planted_bug.component:
+        wrong.append(f"the first law, {planted_bug.laws[0]}, is not of {planted_bug.component}")
+    if planted_bug.id not in found["probes"]:
+        wrong.append("its probe passes on the planted project")
+    if wrong:
+        wrong.append(f"(broken: {', '.join(broken) or 'nothing'})")
+    return wrong
+
+
+def _repairs(planted_bug: Bug, sources: Sources) -> list[str]:
+    wrong = []
+    for repair in planted_bug.repairs:
+        after = repaired([planted_bug], repair.edits)
+        found = _graded(after, [planted_bug.id])
+        if (
+            found["broken"]
+            or found["probes"]
+            or found["error"]
+            or found["touched"]
+            or reaching(sources, after)
+        ):
+            wrong.append(f"a right repair is refused ({repair.why}): {found}, {reaching(sources, after)}")
+    for repair in planted_bug.refused:
+        found = _graded(repaired([planted_bug], repair.edits), [planted_bug.id], until_broken=True)
+        if not (found["broken"] or found["probes"] or found["error"]):
+            wrong.append(f"a wrong repair is accepted ({repair.why})")
+    other = _breaker(planted_bug)
+    if other is not None and not _graded(planted([other]), [planted_bug.id], until_broken=True)["broken"]:
+        wrong.append(f"a repair that plants {other.id} is accepted")
+    return (
+        wrong
+        if planted_bug.repairs and planted_bug.refused
+        else [*wrong, "needs a right repair and a wrong one"]
+    )
+
+
+def _breaker(planted_bug: Bug) -> Bug | None:
+    """Another bug, of another component, that shows in the usual run: planted in sound code, a repair that breaks something."""
+    others = [b for b in bugs().values() if b.component != planted_bug.component and not b.kind and b.laws]
+    return others[sum(map(ord, planted_bug.id)) % len(others)] if others else None
+
+
+def _shows(planted_bug: Bug, sources: Sources) -> list[str]:
+    symptom = planted_bug.symptom
+    here, sound = (
+        _mean(measured(code, planted_bug.settings), symptom.number) for code in (sources, project())
+    )
+    gap = here - sound if symptom.worse == "higher" else sound - here
+    print(f"{planted_bug.id}: {symptom.number} {here:.4g}, sound {sound:.4g}", file=sys.stderr)
+    if gap >= symptom.margin:
+        return []
+    return [
+        f"{symptom.number} is {here:.6g}, sound {sound:.6g}: expected {symptom.worse} by {symptom.margin}"
+    ]
+
+
+def _mean(found: list[Mapping[str, float]], number: str) -> float:
+    return sum(numbers[number] for numbers in found) / len(found)
+
+
+def measured(sources: Sources, settings: Mapping[str, Any]) -> list[Mapping[str, float]]:
+    """The numbers of an experiment in this code, with each seed."""
+    return list(_measured(tuple(sorted(sources.items())), json.dumps(settings, sort_keys=True)))
+
+
+@functools.lru_cache(maxsize=64)
+def _measured(sources: tuple[tuple[str, str], ...], settings: str) -> tuple[Mapping[str, float], ...]:
+    with tempfile.TemporaryDirectory() as folder:
+        package = write_sources(dict(sources), Path(folder) / "trueformer")
+        return tuple(_apart(_numbers, package, json.loads(settings), seed) for seed in SEEDS)
+
+
+def _numbers(package: Path, settings: dict[str, Any], seed: int) -> dict[str, float]:
+    """In a process of its own."""
+    import torch
+
+    from trueformer.hunt.workspace_imports import WorkspaceImports
+
+    torch.set_num_threads(1)
+    sys.meta_path.insert(0, WorkspaceImports(package))
+    from trueformer.hunt.experiments import measure
+
+    with tempfile.TemporaryDirectory() as folder:
+        return measure(settings, seed, Path(folder)).numbers
+
+
+def _graded(
+    sources: Sources, ids: list[str], *, until_broken: bool = False, kinds: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        package = write_sources(sources, Path(folder) / "trueformer")
+        return _apart(_grading, package, ids, until_broken, kinds)
+
+
+def _grading(
+    package: Path, ids: list[str], until_broken: bool, kinds: list[dict[str, Any]] | None
+) -> dict[str, Any]:
+    """In a process of its own."""
+    import torch
+
+    from trueformer.hunt.grader import graded
+
+    torch.set_num_threads(1)
+    chosen = [bug(id) for id in ids]
+    seed = int.from_bytes(json.dumps([str(package), ids]).encode(), "little") % 2**31
+    return graded(package, chosen, seed, until_broken=until_broken, kinds=kinds)
+
+
+def _apart(function: Any, *arguments: Any) -> Any:
+    """What a function returns in a fresh process that has torch and the laws and nothing else of ours."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def main() -> int:
+    """Proves what is asked for; the exit code is the number of bugs whose proof fails."""
+    parser = argparse.ArgumentParser(description="Prove bugs of the catalogue.")
+    parser.add_argument("ids", nargs="*", help="all of them without any")
+    parser.add_argument("--sound", action="store_true", help="prove that the sound project is left alone")
+    asked = parser.parse_args()
+    if asked.sound:
+        kinds = [{}, *(b.kind for b in bugs().values() if b.kind)]
+        wrong = prove_sound([kind for i, kind in enumerate(kinds) if kind not in kinds[:i]])
+        print("\n".join(wrong) or "the sound project is left alone")
+        return bool(wrong)
+    failed = 0
+    for one in [bug(id) for id in asked.ids] or list(bugs().values()):
+        wrong = prove(one)
+        failed += bool(wrong)
+        print(f"{one.id}: {'proved' if not wrong else ''}", *wrong, sep="\n  " if wrong else "", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""Points: what is solved times the weight of its level, less what hints and time beyond the limit cost."""
+
+from trueformer.hunt.bug import bug
+from trueformer.hunt.record import Record
+
+HINT_COSTS = (0.10, 0.15, 0.20, 0.25)  # of the weight, from the first hint to the last
+MINUTE_COST = 0.01  # of the weight, for each minute beyond the limit
+MOST_FOR_TIME = 0.5
+
+
+def points(record: Record) -> float:
+    """What a hunt is worth so far: each repaired bug its share, never below zero."""
+    won = sum(bug(id).weight for id in record.repaired)
+    whole = most(record)
+    hints = sum(HINT_COSTS[: record.hints]) * whole
+    return max(0.0, won - hints - overtime(record) * whole) if won else 0.0
+
+
+def most(record: Record) -> int:
+    """What it would be worth solved at once."""
+    return sum(bug(id).weight for id in record.bugs)
+
+
+def overtime(record: Record) -> float:
+    """The share of the weight that time beyond the limit costs."""
+    if record.minutes is None:
+        return 0.0
+    return min(MOST_FOR_TIME, max(0.0, record.taken / 60 - record.minutes) * MINUTE_COST)

@@ -1,0 +1,309 @@
+"""What a hunter at a terminal does: list, begin, check, ask for a hint, reveal, look at the progress.
+
+Leaves out options (`commands/hunt.py`), folders (`workspace.py`) and grading (`grade.py`).
+"""
+
+import csv
+import difflib
+import io
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.syntax import Syntax
+
+from trueformer.hunt import record as records
+from trueformer.hunt.bug import HINTS, LEVELS, Bug, bug, bugs
+from trueformer.hunt.grade import Grade, grade
+from trueformer.hunt.project import project
+from trueformer.hunt.record import Record
+from trueformer.hunt.score import HINT_COSTS, most, points
+from trueformer.hunt.workspace import PACKAGE, bugs_of, open_workspace, start
+from trueformer.laws.book import laws
+
+SHOWN = 8  # behaviours that a check lists
+
+
+class Wanted(Protocol):
+    """What to begin: see `commands.hunt.Start`."""
+
+    id: str
+    random: bool
+    bugs: int
+    level: str | None
+    seed: int | None
+    minutes: float | None
+    out: Path | None
+
+
+def listed(level: str | None, component: str | None) -> list[dict[str, Any]]:
+    """The cases as rows.
+
+    Raises:
+        ValueError: there is no case of that component.
+    """
+    known = sorted({b.component for b in bugs().values()})
+    if component is not None and component not in known:
+        raise ValueError(f"there is no case of component {component!r}: expected one of {', '.join(known)}")
+    done = {id for record in records.every() if record.solved_at for id in record.bugs}
+    return [
+        {
+            "case": b.id,
+            "level": b.level,
+            "component": b.component,
+            "solved": "✓" if b.id in done else "",
+            "what is seen": b.title,
+        }
+        for b in bugs().values()
+        if level in (None, b.level) and component in (None, b.component)
+    ]
+
+
+def begin(wanted: Wanted) -> int:
+    """Makes a workspace and says where; returns 0.
+
+    Raises:
+        ValueError: no case or both ways to name one; the folder is there; fewer cases than bugs.
+    """
+    if bool(wanted.id) == wanted.random:
+        raise ValueError(
+            "name a case (`trueformer hunt list` has them), or let one be drawn with --random; not both"
+        )
+    chosen = drawn(wanted.bugs, wanted.level, wanted.seed) if wanted.random else [bug(wanted.id)]
+    folder = wanted.out or _free()
+    console = Console()
+    with console.status("planting, and measuring what a colleague would have seen"):
+        record = start(folder, chosen, minutes=wanted.minutes, shown=not wanted.random)
+    name = "a drawn case" if wanted.random else wanted.id
+    limit = "" if wanted.minutes is None else f", {wanted.minutes:g} minutes"
+    console.print(f"[bold]{folder}[/]: {name}, worth {most(record)} points{limit}", highlight=False)
+    console.print(f"cd {folder}; read INCIDENT.md first; `trueformer hunt check` grades", highlight=False)
+    return 0
+
+
+def drawn(count: int, level: str | None, seed: int | None) -> list[Bug]:
+    """So many bugs of different components that can be planted together.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    pick = random.Random(seed) if seed is not None else random.SystemRandom()
+    cases = [b for b in bugs().values() if level in (None, b.level)]
+    pick.shuffle(cases)
+    chosen: list[Bug] = []
+    for case in cases:
+        apart = all(case.component != other.component and not _same_place(case, other) for other in chosen)
+        if len(chosen) < count and apart:
+            chosen.append(case)
+    if count < 1 or len(chosen) < count:
+        raise ValueError(
+            f"--bugs is {count}: expected 1 to {len(chosen)}, which is how many such cases go together"
+        )
+    return chosen
+
+
+def _same_place(one: Bug, other: Bug) -> bool:
+    return bool({(e.file, e.where) for e in one.edits} & {(e.file, e.where) for e in other.edits})
+
+
+def _free() -> Path:
+    number = 1
+    while Path(f"hunt-{number}").exists():
+        number += 1
+    return Path(f"hunt-{number}")
+
+
+def check(place: Path) -> int:
+    """Grades and says what holds; returns 0 when solved, 1 when not."""
+    folder, record = open_workspace(place)
+    console = Console()
+    with console.status(f"grading {folder.name}: every law over small runs of your code"):
+        result = grade(folder / PACKAGE, bugs_of(record), record.sources)
+    _note(record, result)
+    _show(console, record, result)
+    return 0 if result.solved else 1
+
+
+def _note(record: Record, result: Grade) -> None:
+    record.checks += 1
+    if not record.solved_at and not record.revealed:
+        sound = not result.error and not result.fooled
+        record.repaired = [id for id, done in result.repaired.items() if done and sound]
+        record.solved_at = time.time() if result.solved else None
+    record.save()
+
+
+def _show(console: Console, record: Record, result: Grade) -> None:
+    if result.error:
+        console.print(f"[red]not gradable[/]: {escape(result.error)}", highlight=False)
+        return
+    if result.fooled:
+        console.print("[red]refused[/]: a repair has no need of this", highlight=False)
+        for reason in result.fooled[:SHOWN]:
+            console.print(f"  · {escape(reason)}", highlight=False)
+        return
+    done = sum(result.repaired.values())
+    if result.solved:
+        console.print(f"[green]solved[/]: all {result.held} behaviours hold", highlight=False)
+        console.print(
+            f"{points(record):.0f} of {most(record)} points, {_span(record.taken)}, {record.hints} hints",
+            highlight=False,
+        )
+        console.print("`trueformer hunt reveal` shows the original repair and the lesson", highlight=False)
+        return
+    console.print(
+        f"[red]not solved[/]: {done} of {len(result.repaired)} repaired, {result.held} behaviours hold",
+        highlight=False,
+    )
+    for statement in result.behaviours[:SHOWN]:
+        console.print(f"  ✗ {escape(statement)}", highlight=False)
+    if len(result.behaviours) > SHOWN:
+        console.print(f"  … and {len(result.behaviours) - SHOWN} more", highlight=False)
+    if not result.behaviours:
+        console.print(
+            "  ✗ what the report describes is still there, in shapes other than yours", highlight=False
+        )
+
+
+def hint(place: Path) -> int:
+    """Shows the next hint of each bug; returns 0.
+
+    Raises:
+        ValueError: there are no more.
+    """
+    _, record = open_workspace(place)
+    if record.hints == HINTS:
+        raise ValueError(f"all {HINTS} hints are given: `trueformer hunt reveal --give-up` shows the rest")
+    for number, planted in enumerate(bugs_of(record), 1):
+        which = f"bug {number}: " if len(record.bugs) > 1 else ""
+        Console().print(f"[bold]{which}[/]{escape(planted.hints[record.hints])}", highlight=False)
+    cost = HINT_COSTS[record.hints] * most(record)
+    record.hints += 1
+    record.save()
+    Console().print(f"[dim]hint {record.hints} of {HINTS}, {cost:.0f} points[/]", highlight=False)
+    return 0
+
+
+def reveal(place: Path, *, give_up: bool) -> int:
+    """Shows every bug: the difference, the lesson, the laws, the source; returns 0.
+
+    Raises:
+        ValueError: it is neither solved nor given up.
+    """
+    _, record = open_workspace(place)
+    if not record.solved_at and not give_up:
+        raise ValueError(
+            "not solved yet: `trueformer hunt check` grades, and --give-up shows it anyway, for no points"
+        )
+    console = Console()
+    for planted in bugs_of(record):
+        console.rule(f"{planted.id} · {planted.level} · {planted.component}", align="left")
+        console.print(Markdown(planted.lesson.strip()))
+        console.print(Syntax(difference(record, planted), "diff", background_color="default"))
+        for id in planted.laws:
+            console.print(f"law {id}: {_statement(id)}", highlight=False)
+        console.print(f"source: {planted.source}", highlight=False)
+    record.revealed = True
+    record.save()
+    return 0
+
+
+def difference(record: Record, planted: Bug) -> str:
+    """What was planted, as a diff from the code as it was handed out to sound code, of this bug's files."""
+    sound = project()
+    files = sorted({edit.file for edit in planted.edits})
+    lines = [
+        line
+        for file in files
+        for line in difflib.unified_diff(
+            record.sources[file].splitlines(),
+            sound[file].splitlines(),
+            f"{file} with the bug",
+            file,
+            lineterm="",
+            n=2,
+        )
+    ]
+    return "\n".join(lines)
+
+
+def _statement(id: str) -> str:
+    return next((law.statement for law in laws() if law.id == id), "")
+
+
+def progress(export: Path | None) -> int:
+    """Prints a table of all hunts; returns 0.
+
+    Raises:
+        ValueError: the file to export to is there, or is neither JSON nor CSV.
+    """
+    from trueformer.commands.show import table
+
+    rows = [_row(record) for record in records.every()]
+    if export is not None:
+        _export(rows, export)
+    if not rows:
+        Console().print("no hunt yet: `trueformer hunt start` begins one", highlight=False)
+        return 0
+    table(rows)
+    solved = {id for record in records.every() if record.solved_at for id in record.bugs}
+    total = sum(row["points"] for row in rows)
+    by_level = ", ".join(f"{sum(bug(id).level == level for id in solved)} {level}" for level in LEVELS)
+    Console().print(f"{total:.0f} points · solved: {by_level} · streak {_streak()}", highlight=False)
+    return 0
+
+
+def _row(record: Record) -> dict[str, Any]:
+    known = record.shown or record.solved_at or record.revealed
+    state = (
+        "solved"
+        if record.solved_at
+        else "given up"
+        if record.revealed
+        else f"{len(record.repaired)}/{len(record.bugs)}"
+    )
+    return {
+        "case": ", ".join(record.bugs) if known else f"drawn, {len(record.bugs)} bugs",
+        "state": state,
+        "points": round(points(record), 1),
+        "of": most(record),
+        "time": _span(record.taken) if record.solved_at else "",
+        "hints": record.hints,
+        "checks": record.checks,
+        "workspace": record.workspace,
+    }
+
+
+def _streak() -> int:
+    """How many of the latest hunts in a row were solved."""
+    count = 0
+    for record in reversed([r for r in records.every() if r.solved_at or r.revealed]):
+        if not record.solved_at:
+            break
+        count += 1
+    return count
+
+
+def _export(rows: list[dict[str, Any]], path: Path) -> None:
+    if path.suffix not in (".json", ".csv"):
+        raise ValueError(f"{path}: expected a name that ends in .json or .csv")
+    if path.exists():
+        raise ValueError(f"{path} is there already: it is not overwritten; give another name")
+    if path.suffix == ".json":
+        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys() if rows else ["case"])
+    writer.writeheader()
+    writer.writerows(rows)
+    path.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"

@@ -1,0 +1,182 @@
+"""A hunter's folder: a small complete project with bugs in it, the report of a colleague, and a git history of one commit.
+
+    INCIDENT.md      what was seen, with numbers and curves measured in this very code
+    run.py           the short experiment; settings.json and experiment/ belong to it
+    trueformer/      the stack
+    .hunt.json       the hunt's random name, and nothing else
+
+Leaves out what is planted where (`plant.py`) and grading (`grade.py`).
+"""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import trueformer
+from trueformer.hunt import record as records
+from trueformer.hunt.bug import Bug, bug
+from trueformer.hunt.incident import experiments, incident
+from trueformer.hunt.plant import planted, write_sources
+from trueformer.hunt.project import EXPERIMENTS, project
+from trueformer.hunt.record import Record
+
+MARK = ".hunt.json"
+PACKAGE = "trueformer"
+RUN_SECONDS = 300
+RUN = '''"""The short experiment of this incident: `python run.py`, or `python run.py 7` for another seed."""
+
+import sys
+
+from experiment import main
+
+sys.exit(main())
+'''
+IGNORED = "__pycache__/\nout/\n"
+WHO = {"NAME": "A colleague", "EMAIL": "colleague@example.invalid", "DATE": "2026-01-05T09:00:00 +0000"}
+
+
+def start(
+    folder: Path, bugs: Sequence[Bug], *, minutes: float | None = None, shown: bool = True, run: bool = True
+) -> Record:
+    """Makes the workspace, runs its experiment for the report, and writes the record.
+
+    Raises:
+        ValueError: the folder is there already, or bugs cannot be planted together.
+    """
+    if folder.exists():
+        raise ValueError(
+            f"{folder} is there already: nothing of it is changed; name another folder with --out"
+        )
+    sources, wanted = planted(bugs), experiments(bugs)
+    name = secrets.token_hex(8)
+    make(folder, sources, wanted, name)
+    here, sound = (experiment(folder), sound_numbers(wanted)) if run else ({}, {})
+    (folder / "INCIDENT.md").write_text(incident(bugs, folder, here, sound, minutes), encoding="utf-8")
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    commit(folder)
+    record = Record(
+        name=name,
+        bugs=[b.id for b in bugs],
+        workspace=str(folder.resolve()),
+        shown=shown,
+        minutes=minutes,
+        sources=sources,
+    )
+    record.save()
+    return record
+
+
+def sound_numbers(wanted: list[dict]) -> dict[str, dict[str, float]]:
+    """What the same experiments show in the sound project."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "sound"
+        make(folder, project(), wanted, "sound")
+        return experiment(folder)
+
+
+def make(folder: Path, sources: Mapping[str, str], settings: list[dict], name: str) -> None:
+    """The files of a workspace but for its report, all of one moment."""
+    folder.mkdir(parents=True)
+    files = {f"{PACKAGE}/{path}": text for path, text in sources.items()}
+    files |= {
+        f"experiment/{path.name}": path.read_text(encoding="utf-8")
+        for path in sorted(EXPERIMENTS.glob("*.py"))
+    }
+    files["run.py"] = RUN
+    files["settings.json"] = json.dumps(settings, indent=1) + "\n"
+    files[MARK] = json.dumps({"hunt": name}) + "\n"
+    files[".gitignore"] = IGNORED
+    write_sources(files, folder)
+
+
+def experiment(folder: Path, *arguments: str, quiet: bool = True) -> dict[str, dict[str, float]]:
+    """Runs the workspace's experiments as the hunter would; their numbers.
+
+    Raises:
+        ValueError: it failed; says how.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "run.py", *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""},
+            stdout=subprocess.PIPE if quiet else None,
+            stderr=subprocess.STDOUT if quiet else None,
+            text=True,
+            timeout=RUN_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"the experiment took longer than {RUN_SECONDS} s and was ended") from error
+    if done.returncode:
+        last = (done.stdout or "").strip().splitlines()[-1:] or ["see above"]
+        raise ValueError(f"the experiment ended with an error: {last[0]}")
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+def commit(folder: Path) -> None:
+    """A git history of one commit, the same for every hunt; none where there is no git."""
+    stamps = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in WHO.items()}
+    clean = {**os.environ, **stamps, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    for path in folder.rglob("*"):
+        os.utime(path, (1767603600, 1767603600))  # one time for all: it tells of no edit
+    for words in (
+        ["init", "-q", "-b", "main"],
+        ["add", "-A"],
+        ["commit", "-q", "-m", "The project as it is"],
+    ):
+        try:
+            subprocess.run(["git", *words], cwd=folder, env=clean, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            return
+
+
+def open_workspace(place: Path) -> tuple[Path, Record]:
+    """The workspace that `place` is or lies in, and its record; a workspace that has moved is found again.
+
+    Raises:
+        ValueError: none there, half deleted, of another version, or its record is gone; says what to do.
+    """
+    folder = next(
+        (path for path in (place.resolve(), *place.resolve().parents) if (path / MARK).is_file()), None
+    )
+    if folder is None:
+        raise ValueError(
+            f"{place.resolve()} is no workspace of a hunt: go into one, or name it with --workspace "
+            "(`trueformer hunt start` makes one)"
+        )
+    record = records.load(_name(folder))
+    if record.version != trueformer.__version__:
+        raise ValueError(
+            f"{folder} was made by trueformer {record.version}, this is {trueformer.__version__}: install that version to go on, "
+            "or start the case anew in another folder"
+        )
+    missing = [path for path in record.sources if not (folder / PACKAGE / path).is_file()]
+    if missing:
+        raise ValueError(
+            f"{folder} lacks {PACKAGE}/{missing[0]}{f' and {len(missing) - 1} more files' if missing[1:] else ''}: "
+            f"bring them back (`git checkout -- {PACKAGE}` there), or start the case anew in another folder"
+        )
+    if record.workspace != str(folder):
+        record.workspace = str(folder)
+        record.save()
+    return folder, record
+
+
+def _name(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / MARK).read_text(encoding="utf-8"))["hunt"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / MARK} is damaged: `git checkout -- {MARK}` there brings it back, or start the case anew"
+        ) from error
+
+
+def bugs_of(record: Record) -> list[Bug]:
+    """What was planted."""
+    return [bug(id) for id in record.bugs]
