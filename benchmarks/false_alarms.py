@@ -22,11 +22,11 @@ import gpt2_like
 import llama_like
 import zoo
 from measure import hardware
-from trueformer.hunt.subject import KINDS, stack
 
 from trueformer import presets
 from trueformer.doctor.check import check
 from trueformer.doctor.report import Report
+from trueformer.hunt.subject import KINDS, stack
 from trueformer.laws.law import Verdict
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)

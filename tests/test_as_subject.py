@@ -7,9 +7,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
-from trueformer.hunt.subject import KINDS, stack
-
 from trueformer.doctor.check import check
+from trueformer.hunt.subject import KINDS, stack
 from trueformer.laws.law import Verdict
 from trueformer.models.config import RopeScaling
 

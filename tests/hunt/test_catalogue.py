@@ -1,4 +1,4 @@
-"""Every bug of the catalogue is proved: it breaks what it says and nothing else, it shows, and it is graded as it should be."""
+"""Every bug is proved: it breaks what it says and nothing else, it shows, and it is graded as it should be."""
 
 import subprocess
 import sys

@@ -30,7 +30,7 @@ def test_what_reaches_for_the_grader_is_named(line, named):
 
 
 def test_an_honest_repair_is_left_alone():
-    honest = "import math\n\nimport torch\n\n\ndef f(x):\n    self.y = x\n    x.data = x\n    return torch.softmax(x, -1) * math.pi\n"
+    honest = "import math\n\nimport torch\n\n\ndef f(x):\n    self.y = x\n    return torch.softmax(x, -1) * math.pi\n"
     assert reaching(BEFORE, {"nn/a.py": honest}) == []
 
 
@@ -43,6 +43,7 @@ def test_what_was_there_before_is_no_reach():
     "damage", ["torch.softmax = torch.sigmoid", "torch.Tensor.softmax = torch.Tensor.sigmoid"]
 )
 def test_a_change_of_torch_while_grading_is_named(damage):
-    code = f"import torch, torch._dynamo\nfrom trueformer.hunt.guard import Untouched\nu = Untouched()\n{damage}\nprint(u.changes())"
+    start = "import torch, torch._dynamo\nfrom trueformer.hunt.guard import Untouched\nu = Untouched()\n"
+    code = f"{start}{damage}\nprint(u.changes())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"['{damage.split(' = ')[0]}']"

@@ -58,9 +58,10 @@ class Start:
 
     def run(self) -> int:
         """Make it and say where; returns the exit code."""
-        from trueformer.hunt.sessions import begin
+        from trueformer.hunt.sessions import begin, chosen
 
-        return begin(self)
+        cases = chosen(self.id, self.random, self.bugs, self.level, self.seed)
+        return begin(cases, self.out, minutes=self.minutes, shown=not self.random)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +141,53 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """Run a command as the hunter over a set of cases, and score what it leaves behind.
+
+    It runs in each workspace, sealed in with no answer in reach and no network, with the incident on standard input.
+
+    Try:
+      trueformer hunt bench "python my_agent.py" --level easy --allow my_agent.py
+      trueformer hunt bench my-agent --network --allow ~/.my-agent --env MY_KEY --minutes 20
+    """
+
+    command: tyro.conf.Positional[str]
+    """The hunter; it sees the workspace as its current folder."""
+    cases: tuple[str, ...] = ()
+    """Ids; all of them without any."""
+    level: Level | None = None
+    """Only those of this level."""
+    component: str | None = None
+    """Only those of this component."""
+    minutes: float = 10.0
+    """The budget for each case."""
+    out: Path = Path("bench.jsonl")
+    """Where rows are written, one a line as they come; a file that is there is not overwritten."""
+    network: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Let it reach the network, as an agent that asks a model must."""
+    allow: tuple[Path, ...] = ()
+    """Files and folders that it may read beside its workspace: its own program."""
+    env: tuple[str, ...] = ()
+    """Names of environment variables that it is given."""
+    unsealed: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Run it without the seal: then the installed package, and every answer, is within its reach."""
+
+    def run(self) -> int:
+        """Run every case and print the table; returns the exit code."""
+        from trueformer.hunt.bench import Setting
+        from trueformer.hunt.sessions import benched
+
+        setting = Setting(
+            minutes=self.minutes,
+            seal=not self.unsealed,
+            network=self.network,
+            allow=self.allow,
+            environment=self.env,
+        )
+        return benched(self.command, self.cases, self.level, self.component, setting, self.out)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Hunt:
     """Practise on real silent bugs, graded by behaviour."""
 
@@ -151,6 +199,7 @@ class Hunt:
         | Annotated[Hint, tyro.conf.subcommand("hint")]
         | Annotated[Reveal, tyro.conf.subcommand("reveal")]
         | Annotated[Progress, tyro.conf.subcommand("progress")]
+        | Annotated[Bench, tyro.conf.subcommand("bench")]
     )
 
     def run(self) -> int:

@@ -7,49 +7,21 @@ Replies are greedy, so a score is repeatable. Tools are those of the service; wi
 one has nothing to show for it.
 """
 
-import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trueformer.data.chats.task import Question, Task
 from trueformer.data.progress import count_line
+from trueformer.evaluation.score import Score
 from trueformer.inference.config import SamplingConfig
 from trueformer.inference.engine.request import Event
 from trueformer.inference.reply import Reply
 from trueformer.inference.service import Service
 from trueformer.tokenization.conversations import Part, ToolCall, ToolResult
 
-Z = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
 REPLY_TOKENS = 256
 AT_ONCE = 64  # questions handed to the engine, which keeps the rest of them waiting
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Score:
-    """How many of so many were right."""
-
-    correct: int
-    total: int
-
-    @property
-    def share(self) -> float:
-        """The share that was right; NaN of none."""
-        return self.correct / self.total if self.total else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the share (Wilson 1927): within 0 and 1, and wide where there are few."""
-        if not self.total:
-            return 0.0, 1.0
-        n, p = self.total, self.share
-        middle = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
-        half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-        return max(0.0, middle - half), min(1.0, middle + half)
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return f"{100 * self.share:.1f} % of {self.total} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,7 @@ HINTS = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Symptom:
-    """The number of the experiment that shows the bug: `margin` further up or down than in sound code, mean over seeds."""
+    """The number of the experiment that shows the bug: worse than in sound code by `margin`, mean over seeds."""
 
     number: str
     worse: Literal["higher", "lower"]
@@ -37,9 +37,10 @@ class Repair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bug:
-    """One planted bug. `laws` are what it breaks, its own component's first; `follows` other components' that then break too.
+    """One planted bug. `laws` are what it breaks, its own component's first; `follows` other components that then break.
 
-    `kind` says in which small run the laws show it (arguments of `small_run`), `settings` which experiment a hunter gets.
+    `kind` says in which small run the laws show it (arguments of `small_run`), `settings` which experiment a hunter
+    gets.
     """
 
     id: str

@@ -17,7 +17,7 @@ Defined = ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef
 class Edit:
     """Replaces `old` by `new` in what `where` names ("Block.forward"; "": the whole file) of `file`.
 
-    Without `old`, the docstring of `where` becomes `new`. Where the definition has moved to another file, it is found there.
+    Without `old`, the docstring of `where` becomes `new`. A definition that has moved to another file is found there.
     """
 
     file: str

@@ -4,6 +4,7 @@ The process imports laws, subject and probes from the installed package and the 
 answer becomes a verdict: what is repaired, what holds, what does not, and whether the grader was fooled with.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -26,7 +27,7 @@ THREADS = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grade:
-    """What became of each planted bug, the law ids and the reasons that speak against, and the count of laws that hold."""
+    """What became of each planted bug, the laws and reasons that speak against, and how many laws hold."""
 
     repaired: dict[str, bool]
     broken: tuple[str, ...] = ()
@@ -125,8 +126,6 @@ def _limit() -> None:
 
 def _end(process: subprocess.Popen) -> None:
     """The whole session of the process, whatever it has started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()

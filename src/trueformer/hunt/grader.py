@@ -1,4 +1,4 @@
-"""Grades a workspace in a process of its own: every law over its stack, in small runs of shapes drawn anew, and the hidden probes.
+"""Grades a workspace in a process of its own: every law over small runs of its stack, and the hidden probes.
 
     python -m trueformer.hunt.grader      # a job as JSON on stdin; what was found as JSON on the descriptor it names
 

@@ -29,6 +29,7 @@ WATCHED = (
     "math",
     "random",
 )
+CLASSES = ("torch.Tensor.", "torch.nn.Module.")
 REACHING = {
     "ctypes", "gc", "inspect", "sys", "traceback", "importlib", "builtins", "pytest", "unittest", "faulthandler",
     "multiprocessing", "subprocess", "socket", "__import__", "eval", "exec", "globals", "setattr", "_getframe",
@@ -99,7 +100,11 @@ class Untouched:
     def changes(self) -> list[str]:
         """The names that mean something else than before."""
         now = dict(_state())
-        return sorted(name for name, what in self._before.items() if now.get(name) != what)
+        changed = {name for name, what in self._before.items() if now.get(name) != what}
+        # A class's method may be one that it inherits, so that a change adds a name.
+        return sorted(
+            changed | {name for name in now.keys() - self._before.keys() if name.startswith(CLASSES)}
+        )
 
 
 def _state() -> Iterator[tuple[str, Any]]:

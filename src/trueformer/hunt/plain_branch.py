@@ -80,6 +80,7 @@ def _statements(body: cst.BaseSuite, lines: Sequence[cst.EmptyLine]) -> list[cst
     """The statements of a block, the first under the comments that stood over the whole."""
     assert isinstance(body, cst.IndentedBlock), "the house writes no block on one line"
     first, *rest = body.body
+    assert isinstance(first, cst.SimpleStatementLine | cst.BaseCompoundStatement)
     return [first.with_changes(leading_lines=[*lines, *first.leading_lines]), *rest]
 
 

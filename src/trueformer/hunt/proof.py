@@ -97,7 +97,7 @@ def _repairs(planted_bug: Bug, sources: Sources) -> list[str]:
 
 
 def _breaker(planted_bug: Bug) -> Bug | None:
-    """Another bug, of another component, that shows in the usual run: planted in sound code, a repair that breaks something."""
+    """A bug of another component that shows in the usual run: planted in sound code, a repair that breaks something."""
     others = [b for b in bugs().values() if b.component != planted_bug.component and not b.kind and b.laws]
     return others[sum(map(ord, planted_bug.id)) % len(others)] if others else None
 

@@ -9,8 +9,9 @@ import io
 import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -18,6 +19,7 @@ from rich.markup import escape
 from rich.syntax import Syntax
 
 from trueformer.hunt import record as records
+from trueformer.hunt.bench import Row, Setting, bench, summary
 from trueformer.hunt.bug import HINTS, LEVELS, Bug, bug, bugs
 from trueformer.hunt.grade import Grade, grade
 from trueformer.hunt.project import project
@@ -27,18 +29,6 @@ from trueformer.hunt.workspace import PACKAGE, bugs_of, open_workspace, start
 from trueformer.laws.book import laws
 
 SHOWN = 8  # behaviours that a check lists
-
-
-class Wanted(Protocol):
-    """What to begin: see `commands.hunt.Start`."""
-
-    id: str
-    random: bool
-    bugs: int
-    level: str | None
-    seed: int | None
-    minutes: float | None
-    out: Path | None
 
 
 def listed(level: str | None, component: str | None) -> list[dict[str, Any]]:
@@ -64,26 +54,34 @@ def listed(level: str | None, component: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def begin(wanted: Wanted) -> int:
+def begin(chosen: Sequence[Bug], folder: Path | None, *, minutes: float | None, shown: bool) -> int:
     """Makes a workspace and says where; returns 0.
 
     Raises:
-        ValueError: no case or both ways to name one; the folder is there; fewer cases than bugs.
+        ValueError: the folder is there.
     """
-    if bool(wanted.id) == wanted.random:
-        raise ValueError(
-            "name a case (`trueformer hunt list` has them), or let one be drawn with --random; not both"
-        )
-    chosen = drawn(wanted.bugs, wanted.level, wanted.seed) if wanted.random else [bug(wanted.id)]
-    folder = wanted.out or _free()
+    place = folder or _free()
     console = Console()
     with console.status("planting, and measuring what a colleague would have seen"):
-        record = start(folder, chosen, minutes=wanted.minutes, shown=not wanted.random)
-    name = "a drawn case" if wanted.random else wanted.id
-    limit = "" if wanted.minutes is None else f", {wanted.minutes:g} minutes"
-    console.print(f"[bold]{folder}[/]: {name}, worth {most(record)} points{limit}", highlight=False)
-    console.print(f"cd {folder}; read INCIDENT.md first; `trueformer hunt check` grades", highlight=False)
+        record = start(place, chosen, minutes=minutes, shown=shown)
+    name = chosen[0].id if shown else "a drawn case"
+    limit = "" if minutes is None else f", {minutes:g} minutes"
+    console.print(f"[bold]{place}[/]: {name}, worth {most(record)} points{limit}", highlight=False)
+    console.print(f"cd {place}; read INCIDENT.md first; `trueformer hunt check` grades", highlight=False)
     return 0
+
+
+def chosen(id: str, draw: bool, count: int, level: str | None, seed: int | None) -> list[Bug]:
+    """The bug of that id, or those that are drawn.
+
+    Raises:
+        ValueError: both or neither is asked for, there is no such case, or there are not so many.
+    """
+    if bool(id) == draw:
+        raise ValueError(
+            "name a case (`trueformer hunt list` has them), or have one drawn with --random; not both"
+        )
+    return drawn(count, level, seed) if draw else [bug(id)]
 
 
 def drawn(count: int, level: str | None, seed: int | None) -> list[Bug]:
@@ -95,16 +93,16 @@ def drawn(count: int, level: str | None, seed: int | None) -> list[Bug]:
     pick = random.Random(seed) if seed is not None else random.SystemRandom()
     cases = [b for b in bugs().values() if level in (None, b.level)]
     pick.shuffle(cases)
-    chosen: list[Bug] = []
+    found: list[Bug] = []
     for case in cases:
-        apart = all(case.component != other.component and not _same_place(case, other) for other in chosen)
-        if len(chosen) < count and apart:
-            chosen.append(case)
-    if count < 1 or len(chosen) < count:
+        apart = all(case.component != other.component and not _same_place(case, other) for other in found)
+        if len(found) < count and apart:
+            found.append(case)
+    if count < 1 or len(found) < count:
         raise ValueError(
-            f"--bugs is {count}: expected 1 to {len(chosen)}, which is how many such cases go together"
+            f"--bugs is {count}: expected 1 to {len(found)}, which is how many such cases go together"
         )
-    return chosen
+    return found
 
 
 def _same_place(one: Bug, other: Bug) -> bool:
@@ -255,6 +253,42 @@ def progress(export: Path | None) -> int:
     total = sum(row["points"] for row in rows)
     by_level = ", ".join(f"{sum(bug(id).level == level for id in solved)} {level}" for level in LEVELS)
     Console().print(f"{total:.0f} points · solved: {by_level} · streak {_streak()}", highlight=False)
+    return 0
+
+
+def benched(
+    command: str,
+    ids: Sequence[str],
+    level: str | None,
+    component: str | None,
+    setting: Setting,
+    out: Path,
+) -> int:
+    """Runs a program over cases, tells of each, and prints the table of all; returns 0."""
+    from trueformer.commands.show import table
+
+    wanted = {row["case"] for row in listed(level, component)}
+    cases = [bug(id) for id in ids] or [b for b in bugs().values() if b.id in wanted]
+    rows: list[Row] = []
+    try:
+        for row in bench(command, cases, setting, out):
+            rows.append(row)
+            state = (
+                "solved"
+                if row.solved
+                else "fooled"
+                if row.fooled
+                else "late"
+                if row.timed_out
+                else "not solved"
+            )
+            print(
+                f"{len(rows)}/{len(cases)} {row.case}: {state}, {row.seconds:.1f} s, {row.edits} lines",
+                flush=True,
+            )
+    finally:
+        if rows:
+            table(summary(rows), title=f"{command} · {out}")
     return 0
 
 

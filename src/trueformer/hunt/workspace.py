@@ -1,4 +1,4 @@
-"""A hunter's folder: a small complete project with bugs in it, the report of a colleague, and a git history of one commit.
+"""A hunter's folder: a small complete project with bugs in it, a colleague's report, a git history of one commit.
 
     INCIDENT.md      what was seen, with numbers and curves measured in this very code
     run.py           the short experiment; settings.json and experiment/ belong to it
@@ -15,12 +15,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import trueformer
 from trueformer.hunt import record as records
 from trueformer.hunt.bug import Bug, bug
+from trueformer.hunt.edits import Sources
 from trueformer.hunt.incident import experiments, incident
 from trueformer.hunt.plant import planted, write_sources
 from trueformer.hunt.project import EXPERIMENTS, project
@@ -41,10 +42,8 @@ IGNORED = "__pycache__/\nout/\n"
 WHO = {"NAME": "A colleague", "EMAIL": "colleague@example.invalid", "DATE": "2026-01-05T09:00:00 +0000"}
 
 
-def start(
-    folder: Path, bugs: Sequence[Bug], *, minutes: float | None = None, shown: bool = True, run: bool = True
-) -> Record:
-    """Makes the workspace, runs its experiment for the report, and writes the record.
+def start(folder: Path, bugs: Sequence[Bug], *, minutes: float | None = None, shown: bool = True) -> Record:
+    """Makes the workspace and writes the record.
 
     Raises:
         ValueError: the folder is there already, or bugs cannot be planted together.
@@ -53,13 +52,8 @@ def start(
         raise ValueError(
             f"{folder} is there already: nothing of it is changed; name another folder with --out"
         )
-    sources, wanted = planted(bugs), experiments(bugs)
-    name = secrets.token_hex(8)
-    make(folder, sources, wanted, name)
-    here, sound = (experiment(folder), sound_numbers(wanted)) if run else ({}, {})
-    (folder / "INCIDENT.md").write_text(incident(bugs, folder, here, sound, minutes), encoding="utf-8")
-    shutil.rmtree(folder / "out", ignore_errors=True)
-    commit(folder)
+    sources = planted(bugs)
+    name = fill(folder, bugs, sources, minutes=minutes)
     record = Record(
         name=name,
         bugs=[b.id for b in bugs],
@@ -72,6 +66,22 @@ def start(
     return record
 
 
+def fill(
+    folder: Path, bugs: Sequence[Bug], sources: Sources, *, minutes: float | None, measure: bool = True
+) -> str:
+    """Makes everything that a hunter gets; returns the hunt's random name.
+
+    `measure`: runs the experiments, here and in sound code, so that the report has numbers and figures.
+    """
+    wanted, name = experiments(bugs), secrets.token_hex(8)
+    make(folder, sources, wanted, name)
+    here, sound = (experiment(folder), sound_numbers(wanted)) if measure else ({}, {})
+    (folder / "INCIDENT.md").write_text(incident(bugs, folder, here, sound, minutes), encoding="utf-8")
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    commit(folder)
+    return name
+
+
 def sound_numbers(wanted: list[dict]) -> dict[str, dict[str, float]]:
     """What the same experiments show in the sound project."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -80,7 +90,7 @@ def sound_numbers(wanted: list[dict]) -> dict[str, dict[str, float]]:
         return experiment(folder)
 
 
-def make(folder: Path, sources: Mapping[str, str], settings: list[dict], name: str) -> None:
+def make(folder: Path, sources: Sources, settings: list[dict], name: str) -> None:
     """The files of a workspace but for its report, all of one moment."""
     folder.mkdir(parents=True)
     files = {f"{PACKAGE}/{path}": text for path, text in sources.items()}
@@ -153,8 +163,8 @@ def open_workspace(place: Path) -> tuple[Path, Record]:
     record = records.load(_name(folder))
     if record.version != trueformer.__version__:
         raise ValueError(
-            f"{folder} was made by trueformer {record.version}, this is {trueformer.__version__}: install that version to go on, "
-            "or start the case anew in another folder"
+            f"{folder} was made by trueformer {record.version}, this is {trueformer.__version__}: install that "
+            "version to go on, or start the case anew in another folder"
         )
     missing = [path for path in record.sources if not (folder / PACKAGE / path).is_file()]
     if missing:

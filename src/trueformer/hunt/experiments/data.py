@@ -34,7 +34,7 @@ def run(settings: dict[str, Any], seed: int, folder: Path) -> Findings:
     source = folder / "stories.jsonl"
     texts = [f"{number}. {story}" for number, story in enumerate(stories(300, seed))]
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
-    usual = {"tokenizer": "bpe", "vocab_size": 320, "seq_len": 48, "val_fraction": 0.2}
+    usual: dict[str, Any] = {"tokenizer": "bpe", "vocab_size": 320, "seq_len": 48, "val_fraction": 0.2}
     config = DataConfig(**{**usual, **settings}, source=str(source), cache=str(folder / "cache"))
     prepared = prepare(config)
     data = TextData(prepared, config)
@@ -95,7 +95,7 @@ def _letters(data: TextData) -> dict[str, float]:
     words = data.tokenizer
     encoded = [words.encode(text) for text in ODD]
     special = {words.bos_id, words.pad_id}
-    joined = zip(encoded, words.encode(list(ODD)), strict=True)
+    joined = zip(encoded, words.encode([str(text) for text in ODD]), strict=True)
     sizes = words.token_bytes()
     return {
         "texts_that_do_not_come_back": float(

@@ -1,7 +1,5 @@
-"""Does to the project what goes wrong in practice: bad arguments, damaged files, an interrupted save. 1: as it should be."""
+"""What goes wrong in practice: bad arguments, damaged files, an interrupted save. 1: as it should be."""
 
-import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,6 @@ from .report import Findings
 
 REFUSALS = (ValueError, OSError)
 SMALL = {"vocab_size": 20, "max_len": 8, "d_model": 16, "n_layers": 1, "n_heads": 2, "n_kv_heads": 2}
-
-
-class Trap:
-    """What runs when a pickle of it is loaded."""
-
-    def __reduce__(self) -> tuple[Callable, tuple]:
-        return os.mkdir, (os.environ["TRAP"],)
 
 
 def run(settings: dict[str, Any], seed: int, folder: Path) -> Findings:
@@ -125,7 +116,6 @@ def _stranger(newest: Path, seed: int, folder: Path) -> bool:
 def _pickle(path: Path, folder: Path) -> bool:
     """Whether a pickle in the place of weights is not run."""
     trap = folder / "trap"
-    os.environ["TRAP"] = str(trap)
-    path.write_bytes(pickle.dumps(Trap()))
+    path.write_bytes(b"cos\nmkdir\n(V" + str(trap).encode() + b"\ntR.")  # unpickled, it makes this folder
     _found(folder)
     return not trap.exists()

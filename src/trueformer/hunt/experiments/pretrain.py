@@ -18,7 +18,7 @@ from .small import small_run
 
 NAMES = ("Ada", "Ben", "Cleo", "Dev", "Eva", "Finn")
 THINGS = ("key", "cup", "hat", "map", "pen", "bell")
-USUAL = {
+USUAL: dict[str, Any] = {
     "tokenizer": "bpe",
     "max_len": 64,
     "d_model": 48,

@@ -32,7 +32,7 @@ class StopAt(Callback):
 
 
 def run(settings: dict[str, Any], seed: int, folder: Path) -> Findings:
-    """How far the second half after a stop is from the second half without one; 0 everywhere when nothing is forgotten."""
+    """How far the second half after a stop is from the one without; 0 everywhere when nothing is forgotten."""
     wanted = {**settings, "loop": {**USUAL, **settings.get("loop", {})}}
     half = wanted["loop"]["steps"] // 2
     whole, watch = trainer(wanted, seed, folder / "whole")

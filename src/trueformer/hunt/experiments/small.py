@@ -27,7 +27,7 @@ WHO, DID, WHERE = (
     ("sat", "sang", "hid"),
     ("on a mat", "in a tree", "by the sea"),
 )
-SHAPE = {"max_len": 32, "d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2}
+SHAPE: dict[str, Any] = {"max_len": 32, "d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2}
 
 
 def sentences(count: int, seed: int) -> list[str]:
@@ -96,7 +96,8 @@ def small_run(
     train, held_out = texts or (sentences(120, 1), sentences(30, 2))
     words = train_bpe(train, vocab_size=320) if tokenizer == "bpe" else train_characters(train)
     words = words.extended([*OURS.tokens, *TOOL_TOKENS])
-    usual = {
+    shape: dict[str, Any] = {"vocab_size": words.vocab_size, **SHAPE, **model}
+    usual: dict[str, Any] = {
         "steps": 50,
         "batch_size": 4,
         "precision": "float32",
@@ -105,7 +106,7 @@ def small_run(
         "backend": backend,
     }
     config = RunConfig(
-        model=DecoderConfig(**{"vocab_size": words.vocab_size, **SHAPE, **model}),
+        model=DecoderConfig(**shape),
         data=DataConfig(seq_len=model.get("max_len", 32), tokenizer=tokenizer, document_mask=document_mask),
         optim=OptimConfig(name=optimizer, **(optim or {})),
         schedule=ScheduleConfig(**{"warmup_steps": 5, **(schedule or {})}),
