@@ -79,7 +79,7 @@ def made_up(
 
 def small_run(
     backend: str = "plain",
-    optimizer: str = "adamw",
+    optimizer: Any = "adamw",
     tokenizer: str = "char",
     loop: dict[str, Any] | None = None,
     optim: dict[str, Any] | None = None,
@@ -96,6 +96,7 @@ def small_run(
     train, held_out = texts or (sentences(120, 1), sentences(30, 2))
     words = train_bpe(train, vocab_size=320) if tokenizer == "bpe" else train_characters(train)
     words = words.extended([*OURS.tokens, *TOOL_TOKENS])
+    rates: dict[str, Any] = {"warmup_steps": 5, **(schedule or {})}
     shape: dict[str, Any] = {"vocab_size": words.vocab_size, **SHAPE, **model}
     usual: dict[str, Any] = {
         "steps": 50,
@@ -109,7 +110,7 @@ def small_run(
         model=DecoderConfig(**shape),
         data=DataConfig(seq_len=model.get("max_len", 32), tokenizer=tokenizer, document_mask=document_mask),
         optim=OptimConfig(name=optimizer, **(optim or {})),
-        schedule=ScheduleConfig(**{"warmup_steps": 5, **(schedule or {})}),
+        schedule=ScheduleConfig(**rates),
         loop=LoopConfig(**{**usual, **(loop or {})}),
     )
     return config, made_up(words, train, held_out, config.data, conversations)
