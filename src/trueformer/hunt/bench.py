@@ -33,7 +33,7 @@ LONGEST = 20_000  # characters kept of what a command prints
 class Setting:
     """How the command is run: minutes a case, sealed or not, with a network or not, what it may see beside the usual."""
 
-    minutes: float = 10.0
+    minutes: int | float = 10.0
     seal: bool = True
     network: bool = False
     allow: tuple[Path, ...] = ()

@@ -27,7 +27,9 @@ def experiments(bugs: Sequence[Bug]) -> list[dict]:
     return wanted
 
 
-def incident(bugs: Sequence[Bug], folder: Path, here: Numbers, sound: Numbers, minutes: float | None) -> str:
+def incident(
+    bugs: Sequence[Bug], folder: Path, here: Numbers, sound: Numbers, minutes: int | float | None
+) -> str:
     """The report of all bugs: their symptoms and never their places."""
     title = bugs[0].title if len(bugs) == 1 else f"{len(bugs)} things are wrong with this project"
     parts = [f"# {title}", ""]

@@ -23,7 +23,7 @@ class Record:
     workspace: str
     version: str = trueformer.__version__
     shown: bool = True  # whether the case was chosen by its id, which is then no secret
-    minutes: float | None = None
+    minutes: int | float | None = None
     started: float = field(default_factory=time.time)
     checks: int = 0
     hints: int = 0

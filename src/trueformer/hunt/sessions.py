@@ -54,7 +54,7 @@ def listed(level: str | None, component: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def begin(chosen: Sequence[Bug], folder: Path | None, *, minutes: float | None, shown: bool) -> int:
+def begin(chosen: Sequence[Bug], folder: Path | None, *, minutes: int | float | None, shown: bool) -> int:
     """Makes a workspace and says where; returns 0.
 
     Raises:

@@ -42,7 +42,9 @@ IGNORED = "__pycache__/\nout/\n"
 WHO = {"NAME": "A colleague", "EMAIL": "colleague@example.invalid", "DATE": "2026-01-05T09:00:00 +0000"}
 
 
-def start(folder: Path, bugs: Sequence[Bug], *, minutes: float | None = None, shown: bool = True) -> Record:
+def start(
+    folder: Path, bugs: Sequence[Bug], *, minutes: int | float | None = None, shown: bool = True
+) -> Record:
     """Makes the workspace and writes the record.
 
     Raises:
@@ -67,7 +69,7 @@ def start(folder: Path, bugs: Sequence[Bug], *, minutes: float | None = None, sh
 
 
 def fill(
-    folder: Path, bugs: Sequence[Bug], sources: Sources, *, minutes: float | None, measure: bool = True
+    folder: Path, bugs: Sequence[Bug], sources: Sources, *, minutes: int | float | None, measure: bool = True
 ) -> str:
     """Makes everything that a hunter gets; returns the hunt's random name.
 
