@@ -82,9 +82,12 @@ def bugs() -> dict[str, Bug]:
     """The catalogue by id, in order of component, level and id.
 
     Raises:
-        ValueError: a file that is no bug.
+        ValueError: a file that is no bug, or two of one id.
     """
     found = [_read(path) for path in sorted(CATALOGUE.glob("*/*.toml"))]
+    twice = [b.id for i, b in enumerate(found) if b.id in {other.id for other in found[:i]}]
+    if twice:
+        raise ValueError(f"the bug {twice[0]} is there twice: expected ids that differ")
     order = list(LEVELS)
     found.sort(key=lambda bug: (bug.component, order.index(bug.level), bug.id))
     return {bug.id: bug for bug in found}
