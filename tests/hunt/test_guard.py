@@ -15,7 +15,7 @@ BEFORE = {"nn/a.py": "import torch\nfrom pathlib import Path\n\n\ndef f(x):\n   
     [
         ("torch.softmax = f", "assigns torch.softmax"),
         ("torch.nn.functional.softmax = f", "assigns torch.nn.functional.softmax"),
-        ("setattr(torch, 'softmax', f)", "uses setattr"),
+        ("setattr(torch, 'softmax', f)", "sets torch"),
         ("import sys", "uses sys"),
         ("from inspect import stack", "uses inspect"),
         ("import trueformer.laws.book", "uses trueformer.laws.book"),
@@ -30,8 +30,16 @@ def test_what_reaches_for_the_grader_is_named(line, named):
 
 
 def test_an_honest_repair_is_left_alone():
-    honest = "import math\n\nimport torch\n\n\ndef f(x):\n    self.y = x\n    return torch.softmax(x, -1) * math.pi\n"
-    assert reaching(BEFORE, {"nn/a.py": honest}) == []
+    lines = [
+        "import math",
+        "import torch",
+        "def f(self, x):",
+        "    self.y = x.data = x",
+        "    setattr(self, 'z', x)",
+        "    self.model.eval()",
+        "    return [m for m in self.modules()], torch.softmax(x, -1) * math.pi",
+    ]
+    assert reaching(BEFORE, {"nn/a.py": "\n".join(lines)}) == []
 
 
 def test_what_was_there_before_is_no_reach():
@@ -47,3 +55,12 @@ def test_a_change_of_torch_while_grading_is_named(damage):
     code = f"{start}{damage}\nprint(u.changes())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"['{damage.split(' = ')[0]}']"
+
+
+def test_a_graded_project_has_no_network():
+    code = (
+        "import socket\nfrom trueformer.hunt.guard import no_network\nno_network()\n"
+        "try:\n    socket.create_connection(('127.0.0.1', 9))\nexcept PermissionError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "has no network" in done.stdout

@@ -23,7 +23,7 @@ import torch._dynamo  # wraps functions of torch when it is first imported, whic
 from trueformer.doctor.report import Result
 from trueformer.doctor.runner import told
 from trueformer.hunt.bug import Bug, bug
-from trueformer.hunt.guard import Untouched
+from trueformer.hunt.guard import Untouched, no_network
 from trueformer.hunt.workspace_imports import WorkspaceImports
 from trueformer.laws.law import Verdict
 
@@ -122,6 +122,7 @@ def main() -> int:
     """One job."""
     job = json.load(sys.stdin)
     torch.set_num_threads(job["threads"])
+    no_network()
     found = graded(Path(job["package"]), [bug(id) for id in job["bugs"]], job["seed"])
     with os.fdopen(job["answer"], "w") as answer:
         json.dump({**found, "nonce": job["nonce"]}, answer)

@@ -30,11 +30,13 @@ WATCHED = (
     "random",
 )
 CLASSES = ("torch.Tensor.", "torch.nn.Module.")
-REACHING = {
+MODULES = {
     "ctypes", "gc", "inspect", "sys", "traceback", "importlib", "builtins", "pytest", "unittest", "faulthandler",
-    "multiprocessing", "subprocess", "socket", "__import__", "eval", "exec", "globals", "setattr", "_getframe",
-    "__code__", "__globals__", "__subclasses__", "settrace", "setprofile", "modules", "meta_path", "environ", "argv",
+    "multiprocessing", "subprocess", "socket",
 }  # fmt: skip
+NAMES = {"__import__", "eval", "exec", "globals"}
+ATTRIBUTES = {"_getframe", "__code__", "__globals__", "__subclasses__", "settrace", "setprofile", "environ"}
+NETWORK = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname")
 
 
 def reaching(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -61,34 +63,49 @@ def _uses(source: str) -> Iterator[str]:
         for alias in node.names
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (
-                f"uses {a.name}" for a in node.names if a.name.split(".")[0] in REACHING or _grades(a.name)
-            )
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module.split(".")[0] in REACHING or _grades(node.module):
-                yield f"uses {node.module}"
-        elif isinstance(node, ast.Name) and node.id in REACHING:
-            yield f"uses {node.id}"
-        elif isinstance(node, ast.Attribute) and node.attr in REACHING:
-            yield f"uses .{node.attr}"
-        elif isinstance(node, ast.Assign | ast.AugAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            yield from (f"assigns {ast.unparse(t)}" for t in targets if _root(t) in modules)
+        yield from _reach(node, modules)
+
+
+def _reach(node: ast.AST, modules: set[str]) -> Iterator[str]:
+    """What one node reaches for; `modules` are the names of whole modules in its file."""
+    if isinstance(node, ast.Import):
+        yield from (
+            f"uses {a.name}" for a in node.names if a.name.split(".")[0] in MODULES or _grades(a.name)
+        )
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        if node.module.split(".")[0] in MODULES or _grades(node.module):
+            yield f"uses {node.module}"
+    elif isinstance(node, ast.Name) and node.id in NAMES:
+        yield f"uses {node.id}"
+    elif isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES:
+        yield f"uses .{node.attr}"
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setattr":
+        yield from (f"sets {ast.unparse(a)}" for a in node.args[:1] if _root(a) in modules)
+    elif isinstance(node, ast.Assign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        named = [t for t in targets if isinstance(t, ast.Attribute)]
+        yield from (f"assigns {ast.unparse(t)}" for t in named if _root(t) in modules)
 
 
 def _grades(module: str) -> bool:
     return module.startswith(GRADER)
 
 
-def _root(target: ast.expr) -> str | None:
-    """The module whose attribute is assigned; None where a plain name or a subscript is."""
-    if not isinstance(target, ast.Attribute):
-        return None
-    value: ast.expr = target
+def _root(value: ast.expr) -> str | None:
+    """The name that a chain of attributes begins with."""
     while isinstance(value, ast.Attribute):
         value = value.value
     return value.id if isinstance(value, ast.Name) else None
+
+
+def no_network() -> None:
+    """From now on, whatever this process runs that wants the network gets a PermissionError; it cannot be undone."""
+
+    def refuse(event: str, arguments: tuple) -> None:
+        if event in NETWORK:
+            raise PermissionError(f"{event}: a project that is graded has no network")
+
+    sys.addaudithook(refuse)
 
 
 class Untouched:
