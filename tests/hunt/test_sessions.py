@@ -3,7 +3,10 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +139,19 @@ def test_a_workspace_that_moved_is_found_and_one_that_is_damaged_is_told_of(hunt
     assert "no record of this hunt" in hunt("check", "--workspace", str(folder))[2]
     (folder / ".hunt.json").write_text("{")
     assert "is damaged" in hunt("check", "--workspace", str(folder))[2]
+
+
+def test_ctrl_c_while_a_workspace_is_made_leaves_nothing(tmp_path):
+    command = [sys.executable, "-m", "trueformer", "hunt", "start", CASE]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.glob(".hunt-*/*/run.py")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_points_count_hints_and_time():

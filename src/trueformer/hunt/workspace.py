@@ -45,7 +45,7 @@ WHO = {"NAME": "A colleague", "EMAIL": "colleague@example.invalid", "DATE": "202
 def start(
     folder: Path, bugs: Sequence[Bug], *, minutes: int | float | None = None, shown: bool = True
 ) -> Record:
-    """Makes the workspace and writes the record.
+    """Makes the workspace, whole or not at all, and writes the record.
 
     Raises:
         ValueError: the folder is there already, or bugs cannot be planted together.
@@ -55,7 +55,11 @@ def start(
             f"{folder} is there already: nothing of it is changed; name another folder with --out"
         )
     sources = planted(bugs)
-    name = fill(folder, bugs, sources, minutes=minutes)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".hunt-") as temporary:
+        beside = Path(temporary) / folder.name
+        name = fill(beside, bugs, sources, minutes=minutes)
+        beside.rename(folder)
     record = Record(
         name=name,
         bugs=[b.id for b in bugs],
