@@ -38,6 +38,10 @@ def run(settings: dict[str, Any], seed: int, folder: Path) -> Findings:
         "negative_temperature": lambda: SamplingConfig(temperature=-1.0),
         "top_p_of_zero": lambda: SamplingConfig(top_p=0.0),
         "too_little_text": lambda: trainer({"loop": {"batch_size": 2048}}, seed, folder / "little"),
+        "mask_of_one_column": lambda: model(ids, key_valid_BS=torch.ones(2, 1, dtype=torch.bool)),
+        "heads_that_leave_a_rest": lambda: DecoderLM(
+            DecoderConfig(**{**SMALL, "d_model": 20, "n_heads": 3, "n_kv_heads": 3})
+        ),
     }
     numbers = {f"refuses_{name}": float(_refuses(action)) for name, action in refused.items()}
     return Findings(numbers={**numbers, **_checkpoints(settings, seed, folder)})
@@ -54,7 +58,7 @@ def _refuses(action: Callable[[], Any]) -> bool:
 
 
 def _checkpoints(settings: dict[str, Any], seed: int, folder: Path) -> dict[str, float]:
-    run, _ = trainer({**settings, "loop": {"steps": 6, "eval_every": 6}}, seed, folder / "run")
+    run, _ = trainer({**settings, "loop": {"steps": 12, "eval_every": 12}}, seed, folder / "run")
     for _ in range(2):
         run.step()
         run.save()
@@ -106,7 +110,7 @@ def _interrupted(run: Any, newest: Path) -> bool:
 
 def _stranger(newest: Path, seed: int, folder: Path) -> bool:
     """Whether a checkpoint of another shape is refused and changes nothing."""
-    other, _ = trainer({"d_model": 32, "n_layers": 3, "loop": {"steps": 6}}, seed, folder / "other")
+    other, _ = trainer({"d_model": 32, "n_layers": 3, "loop": {"steps": 12}}, seed, folder / "other")
     before = [p.detach().clone() for p in other.model.parameters()]
     checkpoint = latest_checkpoint(newest.parent.parent)
     refused = checkpoint is not None and _refuses(lambda: other.load(checkpoint))
