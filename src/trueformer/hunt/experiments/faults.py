@@ -81,13 +81,12 @@ def _checkpoints(settings: dict[str, Any], seed: int, folder: Path) -> dict[str,
     numbers = {"newest_is_found": float(_found(folder) == newest.name)}
     _damage(files[0])
     numbers["damage_is_noticed"] = float(_found(folder) == older.name)
-    for path, data in whole.items():
-        path.write_bytes(data)
+    _put_back(whole)
     numbers["interrupted_save_leaves_the_old"] = float(_interrupted(run, newest))
+    _put_back(whole)
     numbers["stranger_is_refused"] = float(_stranger(newest, seed, folder))
     numbers["pickle_runs_nothing"] = float(_pickle(files[0], folder))
-    for path, data in whole.items():
-        path.write_bytes(data)
+    _put_back(whole)
     numbers["other_depth_is_refused"] = float(all(_of_depth(n, newest, seed, folder) for n in (1, 3)))
     numbers["hostile_checkpoint_runs_nothing"] = float(_hostile(newest, folder))
     numbers["damage_everywhere_is_told"] = float(_damaged_everywhere(folder))
@@ -107,6 +106,13 @@ def _damage(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-9] ^= 0xFF
     path.write_bytes(data)
+
+
+def _put_back(whole: dict[Path, bytes]) -> None:
+    """The files as they were, wherever the last fault has left them."""
+    for path, data in whole.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
 
 
 def _interrupted(run: Any, newest: Path) -> bool:
