@@ -11,6 +11,7 @@ from trueformer.models.config import DecoderConfig
 from trueformer.models.decoder import DecoderLM
 from trueformer.training.checkpoints import latest_checkpoint
 from trueformer.training.folders import checkpoint_folders
+from trueformer.training.manifest import write_manifest
 
 from .pretrain import trainer
 from .report import Findings
@@ -68,11 +69,16 @@ def _checkpoints(settings: dict[str, Any], seed: int, folder: Path) -> dict[str,
     numbers = {"newest_is_found": float(_found(folder) == newest.name)}
     _damage(files[0])
     numbers["damage_is_noticed"] = float(_found(folder) == older.name)
-    for path, data in whole.items():
-        path.write_bytes(data)
+    _put_back(whole)
     numbers["interrupted_save_leaves_the_old"] = float(_interrupted(run, newest))
+    _put_back(whole)
     numbers["stranger_is_refused"] = float(_stranger(newest, seed, folder))
     numbers["pickle_runs_nothing"] = float(_pickle(files[0], folder))
+    _put_back(whole)
+    numbers["other_depth_is_refused"] = float(all(_of_depth(n, newest, seed, folder) for n in (1, 3)))
+    numbers["hostile_checkpoint_runs_nothing"] = float(_hostile(newest, folder))
+    numbers["damage_everywhere_is_told"] = float(_damaged_everywhere(folder))
+    numbers["unreadable_folder_is_told"] = float(_unreadable(folder))
     return numbers
 
 
@@ -88,6 +94,13 @@ def _damage(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-9] ^= 0xFF
     path.write_bytes(data)
+
+
+def _put_back(whole: dict[Path, bytes]) -> None:
+    """The files as they were, wherever the last fault has left them."""
+    for path, data in whole.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
 
 
 def _interrupted(run: Any, newest: Path) -> bool:
@@ -120,6 +133,44 @@ def _stranger(newest: Path, seed: int, folder: Path) -> bool:
 def _pickle(path: Path, folder: Path) -> bool:
     """Whether a pickle in the place of weights is not run."""
     trap = folder / "trap"
-    path.write_bytes(b"cos\nmkdir\n(V" + str(trap).encode() + b"\ntR.")  # unpickled, it makes this folder
+    path.write_bytes(_traps(trap)[0])
     _found(folder)
     return not trap.exists()
+
+
+def _traps(folder: Path) -> list[bytes]:
+    """Pickles that make this folder when they are loaded, by a function of a module and by Python's own."""
+    code = f"import os; os.mkdir({str(folder)!r})"
+    return [f"cos\nmkdir\n(V{folder}\ntR.".encode(), f"cbuiltins\nexec\n(V{code}\ntR.".encode()]
+
+
+def _of_depth(n_layers: int, newest: Path, seed: int, folder: Path) -> bool:
+    """Whether a run with fewer or more layers refuses the checkpoint."""
+    other, _ = trainer({"n_layers": n_layers, "loop": {"steps": 12}}, seed, folder / "other")
+    checkpoint = latest_checkpoint(newest.parent.parent)
+    return checkpoint is not None and _refuses(lambda: other.load(checkpoint))
+
+
+def _hostile(newest: Path, folder: Path) -> bool:
+    """Whether nothing is run of a checkpoint whose author wrote the checksums too."""
+    trap, aliases = folder / "second-trap", {"model.safetensors": {}, "optimizer.safetensors": {}}
+    for data in _traps(trap):
+        (newest / "model.safetensors").write_bytes(data)
+        write_manifest(newest, aliases)
+        _found(folder)
+    return not trap.exists()
+
+
+def _damaged_everywhere(folder: Path) -> bool:
+    """Whether a run whose checkpoints are all damaged is told so, and not begun anew."""
+    for path in checkpoint_folders(folder / "run"):
+        _damage(path / "state.json")
+    return _refuses(lambda: latest_checkpoint(folder / "run"))
+
+
+def _unreadable(folder: Path) -> bool:
+    """Whether a folder that cannot be looked into is told of, and not taken for an empty one."""
+    place = folder / "unreadable"
+    place.mkdir()
+    (place / "checkpoints").write_text("a disk that is not mounted", encoding="utf-8")
+    return _refuses(lambda: latest_checkpoint(place))
