@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import sys
 import tempfile
+import zlib
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -164,7 +165,7 @@ def _grading(
 
     torch.set_num_threads(1)
     chosen = [bug(id) for id in ids]
-    seed = int.from_bytes(json.dumps([str(package), ids]).encode(), "little") % 2**31
+    seed = zlib.crc32(" ".join(ids).encode())  # the same each time: a proof does not depend on luck
     return graded(package, chosen, seed, until_broken=until_broken, kinds=kinds)
 
 
