@@ -1,4 +1,4 @@
-"""Trains for a moment, then reads texts alone, in a batch, padded, packed and step by step: the logits should not care."""
+"""Trains for a moment, then reads texts alone, in a batch, padded, packed and step by step: logits should not care."""
 
 import dataclasses
 from collections.abc import Iterator
