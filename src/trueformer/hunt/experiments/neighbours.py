@@ -1,4 +1,4 @@
-"""Reads texts alone, in a batch, padded, packed and step by step after a moment of training: logits should not care."""
+"""Trains for a moment, then reads texts alone, in a batch, padded, packed and step by step: logits should not care."""
 
 import dataclasses
 from collections.abc import Iterator
