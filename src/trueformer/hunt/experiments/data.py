@@ -38,7 +38,10 @@ def run(settings: dict[str, Any], seed: int, folder: Path) -> Findings:
     config = DataConfig(**{**usual, **settings}, source=str(source), cache=str(folder / "cache"))
     prepared = prepare(config)
     data = TextData(prepared, config)
-    return Findings(numbers={**_epoch(data, seed), **_splits(data), **_letters(data)}, texts=tuple(texts[:1]))
+    words = data.tokenizer
+    own = {"stories_that_do_not_come_back": float(sum(words.decode(words.encode(t)) != t for t in texts))}
+    numbers = {**_epoch(data, seed), **_splits(data), **_letters(data), **own}
+    return Findings(numbers=numbers, texts=tuple(texts[:1]))
 
 
 def _epoch(data: TextData, seed: int) -> dict[str, float]:

@@ -13,6 +13,7 @@ from trueformer.models.config import DecoderConfig
 from trueformer.models.decoder import DecoderLM
 from trueformer.training.checkpoints import latest_checkpoint
 from trueformer.training.folders import checkpoint_folders
+from trueformer.training.manifest import write_manifest
 
 from .pretrain import trainer
 from .report import Findings
@@ -26,6 +27,13 @@ class Trap:
 
     def __reduce__(self) -> tuple[Callable, tuple]:
         return os.mkdir, (os.environ["TRAP"],)
+
+
+class PlainTrap:
+    """The same with nothing but Python's own functions."""
+
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        return exec, (f"import os; os.mkdir({os.environ['TRAP']!r})",)
 
 
 def run(settings: dict[str, Any], seed: int, folder: Path) -> Findings:
@@ -63,7 +71,7 @@ def _refuses(action: Callable[[], Any]) -> bool:
 
 
 def _checkpoints(settings: dict[str, Any], seed: int, folder: Path) -> dict[str, float]:
-    run, _ = trainer({**settings, "loop": {"steps": 6, "eval_every": 6}}, seed, folder / "run")
+    run, _ = trainer({**settings, "loop": {"steps": 12, "eval_every": 12}}, seed, folder / "run")
     for _ in range(2):
         run.step()
         run.save()
@@ -78,6 +86,12 @@ def _checkpoints(settings: dict[str, Any], seed: int, folder: Path) -> dict[str,
     numbers["interrupted_save_leaves_the_old"] = float(_interrupted(run, newest))
     numbers["stranger_is_refused"] = float(_stranger(newest, seed, folder))
     numbers["pickle_runs_nothing"] = float(_pickle(files[0], folder))
+    for path, data in whole.items():
+        path.write_bytes(data)
+    numbers["other_depth_is_refused"] = float(all(_of_depth(n, newest, seed, folder) for n in (1, 3)))
+    numbers["hostile_checkpoint_runs_nothing"] = float(_hostile(newest, folder))
+    numbers["damage_everywhere_is_told"] = float(_damaged_everywhere(folder))
+    numbers["unreadable_folder_is_told"] = float(_unreadable(folder))
     return numbers
 
 
@@ -115,7 +129,7 @@ def _interrupted(run: Any, newest: Path) -> bool:
 
 def _stranger(newest: Path, seed: int, folder: Path) -> bool:
     """Whether a checkpoint of another shape is refused and changes nothing."""
-    other, _ = trainer({"d_model": 32, "n_layers": 3, "loop": {"steps": 6}}, seed, folder / "other")
+    other, _ = trainer({"d_model": 32, "n_layers": 3, "loop": {"steps": 12}}, seed, folder / "other")
     before = [p.detach().clone() for p in other.model.parameters()]
     checkpoint = latest_checkpoint(newest.parent.parent)
     refused = checkpoint is not None and _refuses(lambda: other.load(checkpoint))
@@ -129,3 +143,36 @@ def _pickle(path: Path, folder: Path) -> bool:
     path.write_bytes(pickle.dumps(Trap()))
     _found(folder)
     return not trap.exists()
+
+
+def _of_depth(n_layers: int, newest: Path, seed: int, folder: Path) -> bool:
+    """Whether a run with fewer or more layers refuses the checkpoint."""
+    other, _ = trainer({"n_layers": n_layers, "loop": {"steps": 12}}, seed, folder / "other")
+    checkpoint = latest_checkpoint(newest.parent.parent)
+    return checkpoint is not None and _refuses(lambda: other.load(checkpoint))
+
+
+def _hostile(newest: Path, folder: Path) -> bool:
+    """Whether nothing is run of a checkpoint whose author wrote the checksums too."""
+    trap, aliases = folder / "second-trap", {"model.safetensors": {}, "optimizer.safetensors": {}}
+    os.environ["TRAP"] = str(trap)
+    for kind in (Trap, PlainTrap):
+        (newest / "model.safetensors").write_bytes(pickle.dumps(kind()))
+        write_manifest(newest, aliases)
+        _found(folder)
+    return not trap.exists()
+
+
+def _damaged_everywhere(folder: Path) -> bool:
+    """Whether a run whose checkpoints are all damaged is told so, and not begun anew."""
+    for path in checkpoint_folders(folder / "run"):
+        _damage(path / "state.json")
+    return _refuses(lambda: latest_checkpoint(folder / "run"))
+
+
+def _unreadable(folder: Path) -> bool:
+    """Whether a folder that cannot be looked into is told of, and not taken for an empty one."""
+    place = folder / "unreadable"
+    place.mkdir()
+    (place / "checkpoints").write_text("a disk that is not mounted", encoding="utf-8")
+    return _refuses(lambda: latest_checkpoint(place))

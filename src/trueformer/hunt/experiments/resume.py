@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from trueformer.tokenization.load import load_tokenizer
 from trueformer.training.callbacks.protocol import Callback, Start, Step
-from trueformer.training.checkpoints import latest_checkpoint
+from trueformer.training.checkpoints import Checkpoint, latest_checkpoint
+from trueformer.training.loop import Trainer
 
-from .pretrain import trainer
+from .pretrain import stories, trainer
 from .report import Findings
 
 USUAL = {"steps": 60, "eval_every": 30}
@@ -59,5 +61,14 @@ def run(settings: dict[str, Any], seed: int, folder: Path) -> Findings:
         "weights_gap": max(float((a - b).detach().abs().max()) for a, b in pairs),
         "validation_gap": abs(watch.evaluations[-1].loss - after.evaluations[-1].loss),
         "tokens_gap": float(abs(watch.steps[-1].tokens - after.steps[-1].tokens)),
+        "texts_read_otherwise": _read_otherwise(first, checkpoint),
     }
     return Findings(numbers=numbers, curves={"loss": {"in one go": straight, "in parts": parts}})
+
+
+def _read_otherwise(run: Trainer, checkpoint: Checkpoint | None) -> float:
+    """Of 20 texts in the run's ids, how many the checkpoint's own tokenizer reads as something else."""
+    if checkpoint is None or checkpoint.tokenizer_path is None:
+        return 20.0
+    theirs, ours = load_tokenizer(checkpoint.tokenizer_path), run.data.tokenizer
+    return float(sum(theirs.decode(ours.encode(text)) != text for text in stories(20, 7)))
