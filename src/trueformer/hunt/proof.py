@@ -88,8 +88,10 @@ def _repairs(planted_bug: Bug, sources: Sources) -> list[str]:
         if not (found["broken"] or found["probes"] or found["error"]):
             wrong.append(f"a wrong repair is accepted ({repair.why})")
     other = _breaker(planted_bug)
-    if other is not None and not _graded(planted([other]), [planted_bug.id], until_broken=True)["broken"]:
-        wrong.append(f"a repair that plants {other.id} is accepted")
+    if other is not None:
+        found = _graded(planted([other]), [planted_bug.id], until_broken=True)
+        if not (found["broken"] or found["probes"] or found["error"]):
+            wrong.append(f"a repair that plants {other.id} is accepted")
     return (
         wrong
         if planted_bug.repairs and planted_bug.refused
