@@ -74,11 +74,14 @@ def _left(model: DecoderLM, prompt: list[int]) -> dict[str, float]:
         for _ in range(5):
             _texts(model, prompt, 4, range(2))
         held.append(_bytes())
+    padded = KVCache(model.config, 2, longest, start_B=torch.tensor([0, 2]))
+    beside = model(torch.tensor([[*prompt, *prompt[-2:]], [0, 0, *prompt]]), cache=padded)[1, 2:]
     new = plain_generate(model, prompt, SamplingConfig(seed=1), max_new_tokens=longest + 8)
     return {
         "gap_after_reset": float((again - model(ids)).abs().max()),
         "bytes_more_after_5_calls": float(held[1] - held[0]),
         "tokens_past_the_context": float(max(0, len(prompt) + len(new) - longest)),
+        "gap_beside_a_longer_row": float((beside - model(ids)[0]).abs().max()),
     }
 
 
