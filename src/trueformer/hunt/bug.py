@@ -24,7 +24,7 @@ class Symptom:
 
     number: str
     worse: Literal["higher", "lower"]
-    margin: float
+    margin: int | float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

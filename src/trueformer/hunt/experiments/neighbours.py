@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trueformer.models.decoder import DecoderLM
+from trueformer.nn.attention import Attention
 from trueformer.nn.cache import KVCache
 
 from .pretrain import stories, trainer
@@ -39,7 +40,9 @@ def run(settings: dict[str, Any], seed: int, folder: Path) -> Findings:
     }
     with torch.no_grad():
         for block in model.blocks:
-            (block.attention.q_norm or block.attention.q).weight.mul_(SHARPER)
+            attention = block.attention
+            assert isinstance(attention, Attention)
+            (attention.q_norm or attention.q).weight.mul_(SHARPER)
     numbers["gap_before_a_change_when_sharp"] = _changed(model, ids)["gap_before_a_change"]
     return Findings(numbers=numbers, curves={"loss": {"training": [step.loss for step in watch.steps]}})
 
@@ -81,6 +84,7 @@ def _full_heads(model: DecoderLM, ids: Tensor) -> float:
     for name, tensor in state.items():
         if ".attention.k." in name or ".attention.v." in name:
             heads = tensor.unflatten(0, (config.n_kv_heads, -1))
+            assert config.n_kv_heads is not None
             state[name] = heads.repeat_interleave(config.n_heads // config.n_kv_heads, 0).flatten(0, 1)
     full.load_state_dict(state)
     return _gap(full(ids), model(ids))
