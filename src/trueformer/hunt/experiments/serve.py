@@ -9,7 +9,7 @@ import torch
 
 from trueformer.inference.config import SamplingConfig
 from trueformer.inference.generate import generate
-from trueformer.inference.plain import plain_generate
+from trueformer.inference.plain import plain_generate, plain_probabilities
 from trueformer.models.decoder import DecoderLM
 from trueformer.nn.cache import KVCache
 
@@ -76,11 +76,17 @@ def _left(model: DecoderLM, prompt: list[int]) -> dict[str, float]:
         held.append(_bytes())
     padded = KVCache(model.config, 2, longest, start_B=torch.tensor([0, 2]))
     beside = model(torch.tensor([[*prompt, *prompt[-2:]], [0, 0, *prompt]]), cache=padded)[1, 2:]
+    free, held_back = (
+        plain_probabilities(model(ids)[0, -1], prompt, SamplingConfig(repetition_penalty=penalty)).log()
+        for penalty in (1.0, 1.2)
+    )
+    gained = held_back - free - (held_back - free)[min({*range(len(free))} - {*prompt})]
     new = plain_generate(model, prompt, SamplingConfig(seed=1), max_new_tokens=longest + 8)
     return {
         "gap_after_reset": float((again - model(ids)).abs().max()),
         "bytes_more_after_5_calls": float(held[1] - held[0]),
         "tokens_past_the_context": float(max(0, len(prompt) + len(new) - longest)),
+        "seen_tokens_that_gain_by_a_penalty": float((gained[sorted({*prompt})] > 1e-9).sum()),
         "gap_beside_a_longer_row": float((beside - model(ids)[0]).abs().max()),
     }
 
