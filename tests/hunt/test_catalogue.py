@@ -17,6 +17,12 @@ WORDS = ("bug", "planted", "hunt", "fixme", "todo", "sabotage")
 
 @pytest.mark.parametrize("id", list(bugs()))
 def test_a_bug_is_proved(id):
+    assert prove(bug(id), quick=True) == []
+
+
+@pytest.mark.slow  # every law over every right repair: half an hour for all
+@pytest.mark.parametrize("id", list(bugs()))
+def test_a_bug_is_proved_by_every_law(id):
     assert prove(bug(id)) == []
 
 

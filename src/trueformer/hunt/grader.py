@@ -44,10 +44,12 @@ def graded(
     *,
     until_broken: bool = False,
     kinds: Sequence[dict[str, Any]] | None = None,
+    only: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What holds and what does not: `broken` (law ids), `probes` (ids of bugs whose probe fails), `touched`, `error`.
 
-    `until_broken`: stops at the first of either. `kinds`: the small runs to judge, in the place of those of the bugs.
+    `until_broken`: stops at the first of either. `kinds`: the small runs to judge, in the place of those of the bugs;
+    `only`: the laws or components to judge, where not all.
     """
     untouched = Untouched()
     sys.meta_path.insert(0, WorkspaceImports(package))
@@ -65,7 +67,7 @@ def graded(
         pick = random.Random(seed)
         found["probes"] = [planted.id for planted in bugs if not _passes(planted, pick)]
         if not (until_broken and found["probes"]):
-            _judge(_kinds(bugs) if kinds is None else kinds, pick, note)
+            _judge(_kinds(bugs) if kinds is None else kinds, pick, note, only)
     except _Enough:
         pass
     except BaseException as error:  # noqa: BLE001 - an import that fails, a model that cannot be made: the hunter is told
@@ -76,14 +78,16 @@ def graded(
     return found
 
 
-def _judge(kinds: Sequence[dict[str, Any]], pick: random.Random, note: Callable[[Result], None]) -> None:
+def _judge(
+    kinds: Sequence[dict[str, Any]], pick: random.Random, note: Callable[[Result], None], only: Sequence[str]
+) -> None:
     """Every law over small runs of the workspace's stack."""
     from trueformer.doctor.check import check
     from trueformer.hunt.subject import stack
 
     for kind in kinds:
         torch.manual_seed(pick.randrange(2**31))
-        check(**stack(**_drawn(kind, pick)), done=note)
+        check(**stack(**_drawn(kind, pick)), done=note, only=only)
 
 
 def _kinds(bugs: Sequence[Bug]) -> list[dict[str, Any]]:

@@ -166,10 +166,14 @@ class DecoderLM(nn.Module):
         if document_BT is None and key_valid_BS is None and (window is None or window >= T):
             return None
         rules = {"window": window, "document_BT": document_BT, "key_valid_BS": key_valid_BS}
-        drops = self.training and self.config.dropout > 0
-        if self.backend == "fast" and flex.suits_flex(slots_T.device, dropout=drops):
+        if self.backend == "fast" and flex.suits_flex(slots_T.device, dropout=self._drops):
             return flex.block_mask(T, slots_T.device, **rules)
         return attention_mask(slots_T, T, **rules)
+
+    @property
+    def _drops(self) -> bool:
+        """Whether this pass drops anything."""
+        return self.training and self.config.dropout > 0
 
     def embed(self, ids_BT: Int[Tensor, "B T"], positions_BT: Int[Tensor, "#B T"]) -> Float[Tensor, "B T D"]:
         """What the first block reads: token embeddings, absolute positions if any, dropout in training."""
