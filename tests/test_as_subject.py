@@ -27,3 +27,16 @@ def test_a_scaled_rotation_is_not_held_to_the_frequencies_of_its_base() -> None:
     for subject in (given, {"model": given["model"]}):
         (result,) = check(**subject, only=["position/frequencies"]).results
         assert result.verdict is Verdict.NOT_APPLICABLE, result.line
+
+
+@pytest.mark.parametrize(
+    ("law", "kind"),
+    [
+        ("loss/cross-entropy", {"loop": {"loss_chunk": 8, "label_smoothing": 0.1}}),
+        ("data/documents-numbered", {"conversations": True, "max_len": 18}),
+    ],
+)
+def test_what_once_alarmed_at_sound_code_does_so_no_more(law: str, kind: dict) -> None:
+    """Smoothing over logits that cannot be swapped; rows of one conversation each, whose BOS is in the first place."""
+    (result,) = check(**stack(**kind), only=[law]).results
+    assert result.verdict in (Verdict.HOLDS, Verdict.NOT_APPLICABLE), result.line

@@ -58,6 +58,8 @@ def _misplaced(rows: list[tuple[Tensor, Tensor, Tensor]], mark: int, late: bool)
     """How often only one of the two is there: a new number, and a mark in this place (or, `late`, before it)."""
     wrong = total = marks = 0
     for ids, changes, real in rows:
+        if late:  # a mark in the first place may as well begin the row: nothing can be said of it
+            ids, changes, real = ids[:, 1:], changes[:, 1:], real[:, 1:]
         begins = (ids[:, :-1] if late else ids[:, 1:]) == mark
         marks += int((begins & real).sum())
         wrong += int(((begins != changes) & real).sum())

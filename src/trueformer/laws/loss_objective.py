@@ -8,7 +8,7 @@ Shapes: B rows, T tokens, V vocabulary.
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -241,8 +241,33 @@ def _fit(judge: Objective) -> Fit:
         targets = [scored_ids(whole) for whole in draws]
         against = [reference(pairs[i][1], targets[i], shift) for i in range(len(pairs))]
         terms = int(per_token(pairs[0][1].cpu(), targets[0].cpu(), shift)[1].sum())
-        fits.append(_line(values, torch.tensor(against, dtype=torch.float64), shift, terms, len(targets[0])))
+        line = _line(values, torch.tensor(against, dtype=torch.float64), shift, terms, len(targets[0]))
+        if not judge.swaps and not line.matches:
+            even = [_evenly(pairs[i][1], targets[i], shift) for i in range(len(pairs))]
+            line = _smoothed(line, against, even)
+        fits.append(line)
     return min(fits, key=lambda found: found.residual)
+
+
+def _evenly(logits_BTV: Tensor, targets_BT: Tensor, shift: int) -> float:
+    """What label smoothing mixes in: the mean of -log softmax over the vocabulary and what counts."""
+    _, counted = per_token(logits_BTV.cpu(), targets_BT.cpu(), shift)
+    return float(-torch.log_softmax(logits_BTV.detach().cpu().double(), -1).mean(-1)[counted].mean())
+
+
+def _smoothed(line: Fit, against: list[float], even: list[float]) -> Fit:
+    """The line with the share of label smoothing explained, which differs from draw to draw where the logits do.
+
+    Only where it is that: (1 - s) of the cross-entropy and s of the even one.
+    """
+    values = torch.tensor(line.values, dtype=torch.float64)
+    columns = torch.tensor([against, even], dtype=torch.float64).T
+    slope, share = torch.linalg.lstsq(columns, values).solution.tolist()
+    residual = float((columns @ torch.tensor([slope, share], dtype=torch.float64) - values).norm())
+    residual /= max(float((values - values.mean()).norm()), 1e-9)
+    if residual > EXACT or abs(slope + share - 1) > EXACT:
+        return line
+    return replace(line, slope=slope, offset=share * sum(even) / len(even), residual=residual)
 
 
 def scored_ids(whole: Any) -> Tensor:
