@@ -155,7 +155,7 @@ def test_ctrl_c_while_a_workspace_is_made_leaves_nothing(tmp_path):
 
 
 def test_points_count_hints_and_time():
-    record = Record(name="a1", bugs=[CASE], workspace="", minutes=10, started=0.0)
+    record = Record(name="a1", bugs=[CASE], levels=["easy"], workspace="", minutes=10, started=0.0)
     assert points(record) == 0
     record.repaired, record.solved_at = [CASE], 600.0
     assert points(record) == most(record) == 10
@@ -169,7 +169,7 @@ def test_points_count_hints_and_time():
 
 
 def test_a_record_is_whole_json_with_a_name_that_stays_in_its_folder():
-    record = Record(name="ab12", bugs=[CASE], workspace="w")
+    record = Record(name="ab12", bugs=[CASE], levels=["easy"], workspace="w")
     record.save()
     assert json.loads((records.state_folder() / "ab12.json").read_text())["bugs"] == [CASE]
     with pytest.raises(ValueError, match="no name of a hunt"):

@@ -135,7 +135,7 @@ class Progress:
 
     def run(self) -> int:
         """Print it; returns the exit code."""
-        from trueformer.hunt.sessions import progress
+        from trueformer.hunt.progress import progress
 
         return progress(self.export)
 

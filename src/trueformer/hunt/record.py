@@ -20,6 +20,7 @@ class Record:
 
     name: str
     bugs: list[str]
+    levels: list[str]  # of the bugs, in their order: points stay when the catalogue changes
     workspace: str
     version: str = trueformer.__version__
     shown: bool = True  # whether the case was chosen by its id, which is then no secret

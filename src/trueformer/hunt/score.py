@@ -1,6 +1,6 @@
 """Points: what is solved times the weight of its level, less what hints and time beyond the limit cost."""
 
-from trueformer.hunt.bug import bug
+from trueformer.hunt.bug import LEVELS
 from trueformer.hunt.record import Record
 
 HINT_COSTS = (0.10, 0.15, 0.20, 0.25)  # of the weight, from the first hint to the last
@@ -10,7 +10,8 @@ MOST_FOR_TIME = 0.5
 
 def points(record: Record) -> float:
     """What a hunt is worth so far: each repaired bug its share, never below zero."""
-    won = sum(bug(id).weight for id in record.repaired)
+    levels = dict(zip(record.bugs, record.levels, strict=True))
+    won = sum(LEVELS[levels[id]] for id in record.repaired)
     whole = most(record)
     hints = sum(HINT_COSTS[: record.hints]) * whole
     return max(0.0, won - hints - overtime(record) * whole) if won else 0.0
@@ -18,7 +19,7 @@ def points(record: Record) -> float:
 
 def most(record: Record) -> int:
     """What it would be worth solved at once."""
-    return sum(bug(id).weight for id in record.bugs)
+    return sum(LEVELS[level] for level in record.levels)
 
 
 def overtime(record: Record) -> float:

@@ -25,6 +25,7 @@ set -eu
 mount --make-rprivate /
 mount -t tmpfs -o mode=755,size=1m none "$SEAL"
 show() {  # a path as it is outside, read-only
+    [ ! -e "$SEAL$1" ] || return 0  # it lies in one that is shown
     if [ -L "$1" ]; then mkdir -p "$SEAL${1%/*}"; cp -P "$1" "$SEAL$1"; return; fi
     if [ -d "$1" ]; then mkdir -p "$SEAL$1"; else mkdir -p "$SEAL${1%/*}"; : > "$SEAL$1"; fi
     mount --bind "$1" "$SEAL$1"
@@ -34,14 +35,14 @@ hide() {  # nothing in its place
     if [ ! -d "$SEAL$1" ]; then mount --bind /dev/null "$SEAL$1"; return; fi
     mount -t tmpfs -o ro,mode=755,size=4k none "$SEAL$1"
 }
-printf '%s\n' "$SHOWN" | while IFS= read -r path; do [ -z "$path" ] || show "$path"; done
-printf '%s\n' "$HIDDEN" | while IFS= read -r path; do [ ! -e "$SEAL$path" ] || hide "$path"; done
 mkdir -p "$SEAL/dev" "$SEAL/proc" "$SEAL/tmp" "$SEAL/home" "$SEAL/workspace" "$SEAL/outside"
 for name in $DEVICES; do : > "$SEAL/dev/$name"; mount --bind "/dev/$name" "$SEAL/dev/$name"; done
 mkdir "$SEAL/dev/shm"
 mount -t tmpfs -o mode=1777,size=1g none "$SEAL/dev/shm"
 mount -t tmpfs -o mode=1777,size=1g none "$SEAL/tmp"
 mount -t tmpfs -o mode=1777,size=256m none "$SEAL/home"
+printf '%s\n' "$SHOWN" | while IFS= read -r path; do [ -z "$path" ] || show "$path"; done
+printf '%s\n' "$HIDDEN" | while IFS= read -r path; do [ ! -e "$SEAL$path" ] || hide "$path"; done
 mount --bind "$WORKSPACE" "$SEAL/workspace"
 mount -t proc none "$SEAL/proc"
 cd "$SEAL"

@@ -1,12 +1,10 @@
-"""What a hunter at a terminal does: list, begin, check, ask for a hint, reveal, look at the progress.
+"""What a hunter at a terminal does: list, begin, check, ask for a hint, reveal.
 
-Leaves out options (`commands/hunt.py`), folders (`workspace.py`) and grading (`grade.py`).
+Leaves out options (`commands/hunt.py`), what was done before (`progress.py`), folders (`workspace.py`) and grading
+(`grade.py`).
 """
 
-import csv
 import difflib
-import io
-import json
 import random
 import time
 from collections.abc import Sequence
@@ -20,8 +18,9 @@ from rich.syntax import Syntax
 
 from trueformer.hunt import record as records
 from trueformer.hunt.bench import Row, Setting, bench, summary
-from trueformer.hunt.bug import HINTS, LEVELS, Bug, bug, bugs
+from trueformer.hunt.bug import HINTS, Bug, bug, bugs
 from trueformer.hunt.grade import Grade, grade
+from trueformer.hunt.progress import span
 from trueformer.hunt.project import project
 from trueformer.hunt.record import Record
 from trueformer.hunt.score import HINT_COSTS, most, points
@@ -149,7 +148,7 @@ def _show(console: Console, record: Record, result: Grade) -> None:
     if result.solved:
         console.print(f"[green]solved[/]: all {result.held} behaviours hold", highlight=False)
         console.print(
-            f"{points(record):.0f} of {most(record)} points, {_span(record.taken)}, {record.hints} hints",
+            f"{points(record):.0f} of {most(record)} points, {span(record.taken)}, {record.hints} hints",
             highlight=False,
         )
         console.print("`trueformer hunt reveal` shows the original repair and the lesson", highlight=False)
@@ -234,28 +233,6 @@ def _statement(id: str) -> str:
     return next((law.statement for law in laws() if law.id == id), "")
 
 
-def progress(export: Path | None) -> int:
-    """Prints a table of all hunts; returns 0.
-
-    Raises:
-        ValueError: the file to export to is there, or is neither JSON nor CSV.
-    """
-    from trueformer.commands.show import table
-
-    rows = [_row(record) for record in records.every()]
-    if export is not None:
-        _export(rows, export)
-    if not rows:
-        Console().print("no hunt yet: `trueformer hunt start` begins one", highlight=False)
-        return 0
-    table(rows)
-    solved = {id for record in records.every() if record.solved_at for id in record.bugs}
-    total = sum(row["points"] for row in rows)
-    by_level = ", ".join(f"{sum(bug(id).level == level for id in solved)} {level}" for level in LEVELS)
-    Console().print(f"{total:.0f} points · solved: {by_level} · streak {_streak()}", highlight=False)
-    return 0
-
-
 def benched(
     command: str,
     ids: Sequence[str],
@@ -290,54 +267,3 @@ def benched(
         if rows:
             table(summary(rows), title=f"{command} · {out}")
     return 0
-
-
-def _row(record: Record) -> dict[str, Any]:
-    known = record.shown or record.solved_at or record.revealed
-    state = (
-        "solved"
-        if record.solved_at
-        else "given up"
-        if record.revealed
-        else f"{len(record.repaired)}/{len(record.bugs)}"
-    )
-    return {
-        "case": ", ".join(record.bugs) if known else f"drawn, {len(record.bugs)} bugs",
-        "state": state,
-        "points": round(points(record), 1),
-        "of": most(record),
-        "time": _span(record.taken) if record.solved_at else "",
-        "hints": record.hints,
-        "checks": record.checks,
-        "workspace": record.workspace,
-    }
-
-
-def _streak() -> int:
-    """How many of the latest hunts in a row were solved."""
-    count = 0
-    for record in reversed([r for r in records.every() if r.solved_at or r.revealed]):
-        if not record.solved_at:
-            break
-        count += 1
-    return count
-
-
-def _export(rows: list[dict[str, Any]], path: Path) -> None:
-    if path.suffix not in (".json", ".csv"):
-        raise ValueError(f"{path}: expected a name that ends in .json or .csv")
-    if path.exists():
-        raise ValueError(f"{path} is there already: it is not overwritten; give another name")
-    if path.suffix == ".json":
-        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys() if rows else ["case"])
-    writer.writeheader()
-    writer.writerows(rows)
-    path.write_text(text.getvalue(), encoding="utf-8")
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}"

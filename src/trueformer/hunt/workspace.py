@@ -63,6 +63,7 @@ def start(
     record = Record(
         name=name,
         bugs=[b.id for b in bugs],
+        levels=[b.level for b in bugs],
         workspace=str(folder.resolve()),
         shown=shown,
         minutes=minutes,
