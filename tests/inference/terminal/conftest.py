@@ -11,7 +11,6 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -192,17 +191,6 @@ class Terminal:
         """Type a line at the prompt; what is shown up to the next prompt."""
         self.send(line + "\r")
         return self.wait_for("you › ")
-
-    def interrupt(self) -> str:
-        """Press Ctrl-C at the prompt; what is shown up to the next one.
-
-        readline sees a signal that comes while it draws at the next one only, so after a while it is pressed again.
-        """
-        for _ in range(10):
-            self.send("\x03")
-            with suppress(AssertionError):
-                return self.wait_for("you › ", 20)
-        return self.wait_for("you › ", 20)
 
     def end(self) -> int:
         """The exit code, once it has ended."""

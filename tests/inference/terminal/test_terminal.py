@@ -23,7 +23,8 @@ def test_a_conversation_with_a_tool_history_and_the_end(taught, terminal, tmp_pa
     first.wait_for(PROMPT)
     first.send(UP * 2)
     first.wait_for("/reset")
-    first.interrupt()
+    first.send(CTRL_C)
+    first.wait_for(PROMPT)
     first.send(CTRL_D)
     assert first.end() == 0
     lines = (tmp_path / "state" / "trueformer" / "chat_history").read_text().splitlines()
@@ -54,8 +55,10 @@ def test_ctrl_c_stops_the_reply_and_not_the_program(taught, slow_tool, terminal,
     assert "Hi there!" in chat.say("Hello")
     chat.send("typed")
     chat.wait_for("typed")
-    assert "leaves" not in chat.interrupt()  # discards what is typed, and counts for nothing
-    assert "Ctrl-D or /quit leaves" in chat.interrupt()
+    chat.send(CTRL_C)  # discards what is typed, and counts for nothing
+    assert "leaves" not in chat.wait_for(PROMPT)
+    chat.send(CTRL_C)
+    assert "Ctrl-D or /quit leaves" in chat.wait_for(PROMPT)
     chat.send(CTRL_C)
     assert chat.end() == 130
 
