@@ -39,7 +39,7 @@ def test_what_is_planted_looks_like_the_rest(id, tmp_path):
     assert changed
     package = write_sources(changed, tmp_path / "trueformer")
     settings = ["--config", str(PACKAGE.parent.parent / "pyproject.toml"), "--no-cache", str(package)]
-    for words in (["format", "--check", "--diff"], ["check", "--select", "F,E"]):
+    for words in (["format", "--check", "--diff"], ["check", "--select", "F,E", "--ignore", "F722,F821"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *words, *settings], capture_output=True, text=True
         )

@@ -97,13 +97,13 @@ def apply_rotary(
 ) -> Float[Tensor, "B T N H"]:
     """Turn the first 2R channels of every head in float32; the result has the input's dtype."""
     cos_BTR, sin_BTR = rotation
-    B, T, _, H = x_BTNH.shape
-    R = cos_BTR.shape[-1]
+    B, T = x_BTNH.shape[:2]
     assert cos_BTR.shape == sin_BTR.shape, "one cosine for each sine"
     assert cos_BTR.shape[0] in (1, B), "a table for each row, or one for all"
     assert cos_BTR.shape[1] == T, "a table row for each token"
     if backend == "plain":
         return plain.plain_apply_rotary(x_BTNH, cos_BTR, sin_BTR, layout)
+    H, R = x_BTNH.shape[-1], cos_BTR.shape[-1]
     cos_BT1R, sin_BT1R = cos_BTR[:, :, None], sin_BTR[:, :, None]
     turned, rest = x_BTNH[..., : 2 * R].float(), x_BTNH[..., 2 * R :]
     if layout == "half":
