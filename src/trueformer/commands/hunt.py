@@ -58,7 +58,8 @@ class Start:
 
     def run(self) -> int:
         """Make it and say where; returns the exit code."""
-        from trueformer.hunt.sessions import begin, chosen
+        from trueformer.hunt.sessions import chosen
+        from trueformer.hunt.terminal import begin
 
         cases = chosen(self.id, self.random, self.bugs, self.level, self.seed)
         return begin(cases, self.out, minutes=self.minutes, shown=not self.random)
@@ -93,7 +94,7 @@ class Check:
 
     def run(self) -> int:
         """Grade and print; returns the exit code."""
-        from trueformer.hunt.sessions import check
+        from trueformer.hunt.terminal import check
 
         return check(self.workspace)
 
@@ -106,7 +107,7 @@ class Hint:
 
     def run(self) -> int:
         """Print it; returns the exit code."""
-        from trueformer.hunt.sessions import hint
+        from trueformer.hunt.terminal import hint
 
         return hint(self.workspace)
 
@@ -121,7 +122,7 @@ class Reveal:
 
     def run(self) -> int:
         """Print it; returns the exit code."""
-        from trueformer.hunt.sessions import reveal
+        from trueformer.hunt.terminal import reveal
 
         return reveal(self.workspace, give_up=self.give_up)
 
@@ -175,7 +176,7 @@ class Bench:
     def run(self) -> int:
         """Run every case and print the table; returns the exit code."""
         from trueformer.hunt.bench import Setting
-        from trueformer.hunt.sessions import benched
+        from trueformer.hunt.terminal import benched
 
         setting = Setting(
             minutes=self.minutes,
