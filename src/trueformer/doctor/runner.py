@@ -56,11 +56,15 @@ def examine(
 
 @contextmanager
 def _swept() -> Iterator[Callable[[], Any]]:
-    """What frees the copies that a law leaves in cycles; quick, since all that was there before is not looked at."""
-    gc.collect()
-    gc.freeze()
+    """What frees the copies that a law leaves in cycles; quick, since all that outlived one sweep is not looked at."""
+
+    def sweep() -> None:
+        gc.collect()
+        gc.freeze()
+
+    sweep()
     try:
-        yield gc.collect
+        yield sweep
     finally:
         gc.unfreeze()
 

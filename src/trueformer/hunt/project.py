@@ -8,7 +8,7 @@ import ast
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import trueformer
@@ -59,12 +59,16 @@ def _reached(users: Sources, files: Sources | None = None) -> list[str]:
     return found
 
 
-def _imports(source: str) -> Iterator[str]:
+@functools.cache
+def _imports(source: str) -> tuple[str, ...]:
     """The modules of ours that a source may mean by its imports."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("trueformer"):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    ours = [(node.module, node) for node in nodes if node.module and node.module.startswith("trueformer")]
+    return tuple(
+        name
+        for module, node in ours
+        for name in (module, *(f"{module}.{alias.name}" for alias in node.names))
+    )
 
 
 def _file(module: str) -> str | None:
@@ -79,34 +83,40 @@ def _file(module: str) -> str | None:
 def _shaken(files: Sources, users: Sources) -> dict[str, str]:
     """The files without the imports, functions, classes and constants that nothing uses."""
     wanted = _wanted({**files, **users})
-    return {name: _without_unused(source, wanted[name]) for name, source in files.items()}
+    return {name: _without_unused(source, frozenset(wanted[name])) for name, source in files.items()}
 
 
 def _wanted(sources: Sources) -> dict[str, set[str]]:
     """For each file, the names that others take from it."""
     wanted: dict[str, set[str]] = defaultdict(set)
     for source in sources.values():
-        tree = ast.parse(source)
-        modules: dict[str, str] = {}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                for alias in node.names:
-                    whole = _file(f"{node.module}.{alias.name}")
-                    if whole is not None and node.module.startswith("trueformer"):
-                        modules[alias.asname or alias.name] = whole
-                    elif (name := _file(node.module)) is not None:
-                        wanted[name].add(alias.name)
-        for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Attribute)
-                and isinstance(node.value, ast.Name)
-                and node.value.id in modules
-            ):
-                wanted[modules[node.value.id]].add(node.attr)
+        for file, name in _taken(source):
+            wanted[file].add(name)
     return wanted
 
 
-def _without_unused(source: str, wanted: set[str]) -> str:
+@functools.cache
+def _taken(source: str) -> frozenset[tuple[str, str]]:
+    """The names that a source takes from other files, each with its file."""
+    nodes = list(ast.walk(ast.parse(source)))
+    taken: set[tuple[str, str]] = set()
+    modules: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = _file(f"{node.module}.{alias.name}")
+                if whole is not None and node.module.startswith("trueformer"):
+                    modules[alias.asname or alias.name] = whole
+                elif (name := _file(node.module)) is not None:
+                    taken.add((name, alias.name))
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            taken.add((modules[node.value.id], node.attr))
+    return frozenset(taken)
+
+
+@functools.cache
+def _without_unused(source: str, wanted: frozenset[str]) -> str:
     tree, lines = ast.parse(source), source.splitlines()
     dropped: set[int] = set()
     used = wanted | {name for statement in tree.body for name in _names(statement)}

@@ -33,14 +33,15 @@ class Speech:
             getattr(tokenizer, "decode", None)
         ):
             raise NotApplicable("the tokenizer has no encode(text) and decode(ids)")
+        self._plain, self._keep = asked(tokenizer.encode, PLAIN), asked(tokenizer.decode, KEEP)
 
     def encode(self, text: str, **more: Any) -> list[int]:
         """The ids of a text alone; `more` are further arguments of its own encode."""
-        return ids_in(self.tokenizer.encode(text, **asked(self.tokenizer.encode, PLAIN) | more))
+        return ids_in(self.tokenizer.encode(text, **self._plain | more))
 
     def decode(self, ids: Sequence[int], **more: Any) -> str:
         """The text of these ids, special ones shown where it can."""
-        return str(self.tokenizer.decode(list(ids), **asked(self.tokenizer.decode, KEEP) | more))
+        return str(self.tokenizer.decode(list(ids), **self._keep | more))
 
     def batch(self, texts: list[str], **more: Any) -> list[list[int]]:
         """The ids of several texts at once.
