@@ -55,6 +55,8 @@ class Start:
     """The time that it should take; more costs points."""
     out: Path | None = None
     """The folder to make; hunt-1 or the next free number without it."""
+    notebook: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Put a notebook of the incident into it, for Jupyter."""
 
     def run(self) -> int:
         """Make it and say where; returns the exit code."""
@@ -62,7 +64,7 @@ class Start:
         from trueformer.hunt.terminal import begin
 
         cases = chosen(self.id, self.random, self.bugs, self.level, self.seed)
-        return begin(cases, self.out, minutes=self.minutes, shown=not self.random)
+        return begin(cases, self.out, minutes=self.minutes, shown=not self.random, notebook=self.notebook)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

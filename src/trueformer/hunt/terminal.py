@@ -23,7 +23,9 @@ from trueformer.hunt.workspace import start
 SHOWN = 8  # behaviours that a check lists
 
 
-def begin(chosen: Sequence[Bug], folder: Path | None, *, minutes: int | float | None, shown: bool) -> int:
+def begin(
+    chosen: Sequence[Bug], folder: Path | None, *, minutes: int | float | None, shown: bool, notebook: bool
+) -> int:
     """Makes a workspace and says where; returns 0.
 
     Raises:
@@ -32,7 +34,7 @@ def begin(chosen: Sequence[Bug], folder: Path | None, *, minutes: int | float | 
     place = folder or _free()
     console = Console()
     with console.status("planting, and measuring what a colleague would have seen"):
-        record = start(place, chosen, minutes=minutes, shown=shown)
+        record = start(place, chosen, minutes=minutes, shown=shown, notebook=notebook)
     name = chosen[0].id if shown else "a drawn case"
     limit = "" if minutes is None else f", {minutes:g} minutes"
     console.print(f"[bold]{place}[/]: {name}, worth {most(record)} points{limit}", highlight=False)

@@ -2,6 +2,7 @@
 
     INCIDENT.md      what was seen, with numbers and curves measured in this very code
     run.py           the short experiment; settings.json and experiment/ belong to it
+    incident.ipynb   report and experiment as a notebook, where it is asked for
     trueformer/      the stack
     .hunt.json       the hunt's random name, and nothing else
 
@@ -23,6 +24,7 @@ from trueformer.hunt import record as records
 from trueformer.hunt.bug import Bug, bug
 from trueformer.hunt.edits import Sources
 from trueformer.hunt.incident import experiments, incident
+from trueformer.hunt.notebook import write_notebook
 from trueformer.hunt.plant import planted, write_sources
 from trueformer.hunt.project import EXPERIMENTS, project
 from trueformer.hunt.record import Record
@@ -43,7 +45,12 @@ WHO = {"NAME": "A colleague", "EMAIL": "colleague@example.invalid", "DATE": "202
 
 
 def start(
-    folder: Path, bugs: Sequence[Bug], *, minutes: int | float | None = None, shown: bool = True
+    folder: Path,
+    bugs: Sequence[Bug],
+    *,
+    minutes: int | float | None = None,
+    shown: bool = True,
+    notebook: bool = False,
 ) -> Record:
     """Makes the workspace, whole or not at all, and writes the record.
 
@@ -58,7 +65,7 @@ def start(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".hunt-") as temporary:
         beside = Path(temporary) / folder.name
-        name = fill(beside, bugs, sources, minutes=minutes)
+        name = fill(beside, bugs, sources, minutes=minutes, notebook=notebook)
         beside.rename(folder)
     record = Record(
         name=name,
@@ -74,7 +81,13 @@ def start(
 
 
 def fill(
-    folder: Path, bugs: Sequence[Bug], sources: Sources, *, minutes: int | float | None, measure: bool = True
+    folder: Path,
+    bugs: Sequence[Bug],
+    sources: Sources,
+    *,
+    minutes: int | float | None,
+    measure: bool = True,
+    notebook: bool = False,
 ) -> str:
     """Makes everything that a hunter gets; returns the hunt's random name.
 
@@ -84,6 +97,8 @@ def fill(
     make(folder, sources, wanted, name)
     here, sound = (experiment(folder), sound_numbers(wanted)) if measure else ({}, {})
     (folder / "INCIDENT.md").write_text(incident(bugs, folder, here, sound, minutes), encoding="utf-8")
+    if notebook:
+        write_notebook(folder)
     shutil.rmtree(folder / "out", ignore_errors=True)
     commit(folder)
     return name
