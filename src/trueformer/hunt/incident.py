@@ -9,7 +9,7 @@ from trueformer.hunt.bug import Bug
 Numbers = Mapping[str, Mapping[str, float]]  # by place of the experiment in settings.json, then by name
 DO = """## What to do
 
-Find the fault in `trueformer/` and mend it there, so that the whole project behaves as it should; how you write it is up
+Find {what} in `trueformer/` and mend {them} there, so that the whole project behaves as it should; how you write it is up
 to you. Names that other files import must stay. There is no need to change the experiment.
 
     python run.py             # the experiment again; a number behind it is another seed
@@ -39,7 +39,8 @@ def incident(
         parts += [textwrap.dedent(planted.report).strip(), ""]
     for place, numbers in here.items():
         parts += _measured(place, folder, numbers, sound[place], len(here) > 1)
-    parts.append(DO)
+    one = len(bugs) == 1
+    parts.append(DO.format(what="the fault" if one else "the faults", them="it" if one else "them"))
     if minutes is not None:
         parts += [f"You have {minutes:g} minutes; beyond that each costs points.", ""]
     return "\n".join(parts)
