@@ -1,7 +1,7 @@
-"""Grades a workspace: in a process of its own, within limits of time and memory, without a network.
+"""Grades a workspace: a copy of it, in a process of its own, within limits of time and memory, without a network.
 
-The process imports laws, subject and probes from the installed package and the stack from the workspace. Here its
-answer becomes a verdict: what is repaired, what holds, what does not, and whether the grader was fooled with.
+The process imports laws, subject and probes from the installed package and the stack from the copy. Here its answer
+becomes a verdict: what is repaired, what holds, what does not, and whether the grader was fooled with.
 """
 
 import contextlib
@@ -12,16 +12,19 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trueformer.hunt.bug import Bug
 from trueformer.hunt.guard import reaching
+from trueformer.hunt.plant import write_sources
 from trueformer.laws.book import laws
 
 SECONDS = 120  # a grading; the usual one takes a tenth of that
 MEMORY = 8 * 2**30  # bytes of data a grading may have
+LARGEST = 2**20  # bytes of a source file; the largest of ours is a fiftieth of that
 THREADS = 1
 
 
@@ -49,10 +52,14 @@ class Grade:
 
 def grade(package: Path, bugs: Sequence[Bug], before: Mapping[str, str], *, seconds: int = SECONDS) -> Grade:
     """Grades the stack in `package`, in which `bugs` were planted; `before` are the sources as they were handed out."""
-    fooled = tuple(reaching(before, sources_in(package)))
+    sources = sources_in(package)
+    fooled = (*unreadable(package), *reaching(before, sources))
     if fooled:
         return Grade(repaired=dict.fromkeys((b.id for b in bugs), False), fooled=fooled)
-    answer = _answer(package, bugs, seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = write_sources(sources, Path(folder) / "trueformer")
+        answer = _answer(copy, bugs, seconds)
+        rewritten = () if sources_in(copy) == sources else ("the project rewrites itself while it is graded",)
     broken = tuple(answer["broken"])
     return Grade(
         repaired={
@@ -60,19 +67,30 @@ def grade(package: Path, bugs: Sequence[Bug], before: Mapping[str, str], *, seco
             for b in bugs
         },
         broken=broken,
-        fooled=tuple(f"{name} is no longer what it was" for name in answer["touched"]),
+        fooled=(*(f"{name} is no longer what it was" for name in answer["touched"]), *rewritten),
         error=answer["error"],
         held=answer["held"],
     )
 
 
 def sources_in(package: Path) -> dict[str, str]:
-    """The Python files under a folder; what is not text reads as nothing."""
+    """The Python files under a folder, but for links and what is too large; bytes that are no text as U+FFFD."""
     return {
         path.relative_to(package).as_posix(): path.read_text(encoding="utf-8", errors="replace")
         for path in sorted(package.rglob("*.py"))
-        if path.is_file()
+        if path.is_file() and not path.is_symlink() and path.stat().st_size <= LARGEST
     }
+
+
+def unreadable(package: Path) -> list[str]:
+    """What of a project is not graded, in words: links, whose ends may be anything, and files that are too large."""
+    paths = [package, *sorted(package.rglob("*"))]
+    links = [path for path in paths if path.is_symlink()]
+    large = [path for path in paths if path.suffix == ".py" and path.lstat().st_size > LARGEST]
+    return [
+        *(f"{path.relative_to(package.parent)} is a link, not a file" for path in links),
+        *(f"{path.relative_to(package.parent)} is larger than {LARGEST:,} bytes" for path in large),
+    ]
 
 
 def _answer(package: Path, bugs: Sequence[Bug], seconds: int) -> dict:

@@ -34,8 +34,11 @@ MODULES = {
     "ctypes", "gc", "inspect", "sys", "traceback", "importlib", "builtins", "pytest", "unittest", "faulthandler",
     "multiprocessing", "subprocess", "socket",
 }  # fmt: skip
-NAMES = {"__import__", "eval", "exec", "globals"}
-ATTRIBUTES = {"_getframe", "__code__", "__globals__", "__subclasses__", "settrace", "setprofile", "environ"}
+NAMES = {"__import__", "__builtins__", "attrgetter", "compile", "eval", "exec", "globals", "vars"}
+ATTRIBUTES = {
+    "_getframe", "__code__", "__dict__", "__globals__", "__subclasses__", "attrgetter", "environ", "setprofile",
+    "settrace", "system",
+}  # fmt: skip
 NETWORK = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname")
 
 
@@ -79,8 +82,13 @@ def _reach(node: ast.AST, modules: set[str]) -> Iterator[str]:
         yield f"uses {node.id}"
     elif isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES:
         yield f"uses .{node.attr}"
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setattr":
-        yield from (f"sets {ast.unparse(a)}" for a in node.args[:1] if _root(a) in modules)
+    elif (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("setattr", "getattr")
+    ):
+        verb = "sets" if node.func.id == "setattr" else "looks into"
+        yield from (f"{verb} {ast.unparse(a)}" for a in node.args[:1] if _root(a) in modules)
     elif isinstance(node, ast.Assign | ast.AugAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         named = [t for t in targets if isinstance(t, ast.Attribute)]
