@@ -1,10 +1,12 @@
 """A few steps of a trainer, looked at closely: how far each goes, and what becomes of odd circumstances."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from trueformer.training.loop import Trainer
 
@@ -86,15 +88,21 @@ def _skipped(settings: dict[str, Any], seed: int, folder: Path) -> float:
 def _first(settings: dict[str, Any], seed: int, folder: Path) -> dict[str, float]:
     """How alike the first gradient and what clipping leaves of it point; the largest entry of a step to a usual one."""
     made, watch = trainer(settings, seed, folder)
-    given: list[torch.Tensor] = []
+    given: list[Tensor] = []
     parameters = [p for p in made.model.parameters() if p.requires_grad]
     before = [p.detach().clone() for p in parameters]
-    watch.on_gradients = lambda step: given.extend(p.grad.flatten().clone() for p in parameters)
+    watch.on_gradients = lambda step: given.append(_gradient(parameters))
     made.step()
-    kept = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
     moved = [(p.detach() - old).abs() for p, old in zip(parameters, before, strict=True) if p.dim() == 2]
     uneven = [float(move.max() / move.square().mean().sqrt()) for move in moved[1:]]
     return {
-        "likeness_of_clipped_gradients": float(torch.cosine_similarity(torch.cat(given), kept, dim=0)),
+        "likeness_of_clipped_gradients": float(
+            torch.cosine_similarity(given[0], _gradient(parameters), dim=0)
+        ),
         "unevenness_of_first_move": max(uneven),
     }
+
+
+def _gradient(parameters: Sequence[Tensor]) -> Tensor:
+    """A copy of all of it, as one vector."""
+    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])

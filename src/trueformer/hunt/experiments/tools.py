@@ -26,7 +26,7 @@ ASKED = 20
 def run(settings: dict[str, Any], seed: int, folder: Path) -> Findings:
     """How often the tool is asked, and what the user gets to read of what it says."""
     loop = {"steps": 200, "eval_every": 100, "batch_size": 8, **settings.get("loop", {}), "seed": seed}
-    wanted = {"max_len": 48, "conversations": True, **settings, "loop": loop}
+    wanted: dict[str, Any] = {"max_len": 48, "conversations": True, **settings, "loop": loop}
     config, made_up = small_run(**wanted)
     chat = MarkedFormat(made_up.tokenizer, OURS)
     sides = [ChatSet(_talks(*side), chat, config.data.seq_len) for side in ((600, seed), (60, seed + 1000))]
