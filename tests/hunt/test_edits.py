@@ -45,6 +45,19 @@ def test_statements_are_replaced_at_their_own_depth_whatever_the_layout():
     assert found == SOURCE.replace("            y = y + 1\n            z = y\n", "            z = y\n")
 
 
+def test_statements_in_the_place_of_a_lone_call_stand_at_its_depth():
+    source = "def f(x):\n    if x:\n        g(x)  # once\n    return h(g, x)\n"
+
+    def with_new(new: str) -> str:
+        return apply((Edit(file="a.py", where="f", old="g(x)", new=new),), {"a.py": source})["a.py"]
+
+    assert with_new("""
+        y = g(x)
+        g(y)
+    """) == source.replace("g(x)  # once", "y = g(x)\n        g(y)")
+    assert with_new("g(x, x)") == source.replace("g(x)", "g(x, x)")
+
+
 def test_a_docstring_is_replaced_and_keeps_its_quotes():
     assert edited(where="Layer.forward", new="Thrice.") == SOURCE.replace('"""Twice."""', '"""Thrice."""')
     assert ast.get_docstring(ast.parse(edited(new="One.\n\nTwo."))) == "One.\n\nTwo."

@@ -95,9 +95,10 @@ def _matches(edit: Edit, scope: ast.AST) -> Iterator[_Span]:
     pattern = _parsed(edit)
     if len(pattern) == 1 and isinstance(pattern[0], ast.Expr):
         wanted = ast.dump(pattern[0].value)
+        lone = set() if _is_expression(edit.new) else _lone(scope)
         for node in ast.walk(scope):
             if isinstance(node, ast.expr) and ast.dump(node) == wanted:
-                yield _span(node, node, lines=False)
+                yield _span(node, node, lines=node in lone)
         return
     wanted = [ast.dump(statement) for statement in pattern]
     for node in ast.walk(scope):
@@ -114,6 +115,19 @@ def _parsed(edit: Edit) -> list[ast.stmt]:
         return ast.parse(textwrap.dedent(edit.old).strip()).body
     except SyntaxError as error:
         raise ValueError(f"{edit}: {edit.old!r} is no expression and no statements: {error}") from error
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        ast.parse(text.strip(), mode="eval")
+    except SyntaxError:
+        return False
+    return True
+
+
+def _lone(scope: ast.AST) -> set[ast.expr]:
+    """The expressions that are statements of their own, so that statements can stand in their place."""
+    return {node.value for node in ast.walk(scope) if isinstance(node, ast.Expr)}
 
 
 def _windows(block: list, size: int) -> Iterator[list[ast.stmt]]:

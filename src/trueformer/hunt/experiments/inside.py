@@ -37,7 +37,7 @@ def run(settings: dict[str, Any], seed: int, folder: Path) -> Findings:
         **_silence(model, ids),
         **_half(model, ids),
         **_learners(model, loss),
-        "growth_through_depth": _growth(fresh, ids),
+        **_growth(fresh, ids),
     }
     return Findings(numbers=numbers, curves={"loss": {"training": [step.loss for step in watch.steps]}})
 
@@ -132,12 +132,16 @@ def _learners(model: DecoderLM, loss: Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _growth(model: DecoderLM, ids: Tensor) -> float:
-    """How much larger the stream is behind the last block than what the first is given, before any training."""
+def _growth(model: DecoderLM, ids: Tensor) -> dict[str, float]:
+    """Behind the last block, before any training: how much larger the stream is than it began, and how uneven."""
     seen: list[Tensor] = []
     hooks = [model.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))]
     hooks.append(model.blocks[-1].register_forward_hook(lambda _, given, gave: seen.append(gave)))
     model(ids)
     for hook in hooks:
         hook.remove()
-    return float(seen[-1].square().mean().sqrt() / seen[0].square().mean().sqrt())
+    sizes = seen[-1].square().mean(-1).sqrt()
+    return {
+        "growth_through_depth": float(seen[-1].square().mean().sqrt() / seen[0].square().mean().sqrt()),
+        "sizes_differ_behind_blocks": float(sizes.std() / sizes.mean()),
+    }

@@ -1,10 +1,12 @@
 """A few steps of a trainer, looked at closely: how far each goes, and what becomes of odd circumstances."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from trueformer.training.loop import Trainer
 
@@ -27,6 +29,7 @@ def run(settings: dict[str, Any], seed: int, folder: Path) -> Findings:
         "steps_told_when_fitted_twice": _told(wanted, seed, folder / "twice"),
         "on_its_device_before_training": _elsewhere(wanted, seed, folder / "elsewhere"),
         "steps_skipped_after_a_bad_one": _skipped(wanted, seed, folder / "bad"),
+        **_first(wanted, seed, folder / "first"),
     }
     return Findings(numbers=numbers, curves={"loss": {"training": losses}, "rate": {"of its peak": rates}})
 
@@ -80,3 +83,26 @@ def _skipped(settings: dict[str, Any], seed: int, folder: Path) -> float:
 
     watch.on_gradients = spoil
     return float(sum([made.step().skipped for _ in range(5)][2:]))
+
+
+def _first(settings: dict[str, Any], seed: int, folder: Path) -> dict[str, float]:
+    """How alike the first gradient and what clipping leaves of it point; the largest entry of a step to a usual one."""
+    made, watch = trainer(settings, seed, folder)
+    given: list[Tensor] = []
+    parameters = [p for p in made.model.parameters() if p.requires_grad]
+    before = [p.detach().clone() for p in parameters]
+    watch.on_gradients = lambda step: given.append(_gradient(parameters))
+    made.step()
+    moved = [(p.detach() - old).abs() for p, old in zip(parameters, before, strict=True) if p.dim() == 2]
+    uneven = [float(move.max() / move.square().mean().sqrt()) for move in moved[1:]]
+    return {
+        "likeness_of_clipped_gradients": float(
+            torch.cosine_similarity(given[0], _gradient(parameters), dim=0)
+        ),
+        "unevenness_of_first_move": max(uneven),
+    }
+
+
+def _gradient(parameters: Sequence[Tensor]) -> Tensor:
+    """A copy of all of it, as one vector."""
+    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])

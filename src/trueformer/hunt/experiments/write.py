@@ -102,4 +102,5 @@ def _memory(model: DecoderLM, prompts: list[list[int]]) -> dict[str, float]:
         "rows_that_differ_together": float(sum(a != b for a, b in zip(together, alone, strict=True))),
         "cache_gap": gaps[0],
         "cache_gap_after_reset": gaps[1],
+        "different_logits_of_last_token": float(len(model(ids)[0, -1].unique())),
     }
