@@ -33,12 +33,11 @@ COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.NotIn: (ast.In,),
 }
 BOUND = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.Attribute, ast.Subscript, ast.IfExp)
-Defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The source with line `line` changed, in the definition that begins at line `home` (0: outside of any)."""
+    """The source with line `line` changed, in the function that begins at line `home` (0: in none)."""
 
     line: int
     home: int
@@ -52,7 +51,7 @@ def changes(source: str) -> list[Change]:
 
 def _within(node: ast.AST, parent: ast.AST | None, home: int, source: str) -> Iterator[Change]:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        home = node.lineno
+        home = min([node.lineno, *(d.lineno for d in node.decorator_list)])
     if isinstance(node, ast.expr) and node.lineno == node.end_lineno:
         for new in _others(node, parent):
             changed = _replaced(source, node, new, isinstance(parent, BOUND))
