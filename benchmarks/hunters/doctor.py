@@ -13,9 +13,9 @@ import inspect
 import json
 import math
 import multiprocessing
+import os
 import py_compile
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,7 @@ OTHERS = (  # together they use every part that a model or a run can have
     },
     {"optimizer": "adamuon", "positions": "sinusoidal", "attention_sinks": True, "conversations": True},
 )
-LAW_SECONDS, ALL_SECONDS = 10, 90
+LAW_SECONDS, ALL_SECONDS = 30, 90
 Place = tuple[str, int]  # a file and the line at which a function in it begins
 
 
@@ -74,7 +74,10 @@ class Patient:
         self.stack = copy / "trueformer"
 
     def examine(self, kind: dict[str, Any], only: Sequence[str] = (), *, watch: bool = False) -> Findings:
-        """The laws over a small run, in a process of its own; no findings where it does not come to an end."""
+        """The laws over a small run, in a process of its own; no findings where it does not come to an end.
+
+        `watch`: also where in the stack each law went.
+        """
         context = multiprocessing.get_context("fork")
         mine, theirs = context.Pipe(duplex=False)
         process = context.Process(target=self._examined, args=(theirs, kind, only, watch))
@@ -89,7 +92,7 @@ class Patient:
             process.join()
 
     def _examined(self, answer: Any, kind: dict[str, Any], only: Sequence[str], watch: bool) -> None:
-        sys.stderr.close()
+        sys.stderr = Path(os.devnull).open("w")
         found, ran, root = Findings(), set(), f"{self.stack}/"
 
         def call(frame: Any, event: str, argument: Any) -> None:
@@ -140,26 +143,24 @@ class Patient:
 
 def ranked(stack: Path, seen: Findings, blamed: set[str]) -> list[tuple[str, Change]]:
     """Every change: in the component's files, then in what the blamed laws went through and sound ones did not."""
-    stem = min(blamed).split("/")[0][
-        :5
-    ]  # "optim" of "optimizer": files and folders are named after components
-    worth = {}
+    stem, worth = _stem(min(blamed)), {}
     for path in sorted(stack.rglob("*.py")):
         name = path.relative_to(stack).as_posix()
         for change in changes(path.read_text(encoding="utf-8")):
-            score = suspicion(seen, (name, change.home), blamed)
-            worth[name, change] = (
-                stem in name and score > 0,
-                score,
-                (name, change.home) in seen.built,
-                stem in name,
-            )
+            place, named = (name, change.home), stem in name
+            score = suspicion(seen, place, blamed)
+            worth[name, change] = (named and score > 0, score, place in seen.built, named)
     return sorted(worth, key=lambda one: worth[one], reverse=True)
+
+
+def _stem(law: str) -> str:
+    """What files and folders of the law's component have in their names: "optim" of `optimizer/matrices`."""
+    return law.split("/")[0][:5]
 
 
 def suspicion(seen: Findings, place: Place, blamed: set[str]) -> float:
     """From 0 to 1: how far it is the blamed laws, all of them and no others, that went through a place (Ochiai 1957)."""
-    bad = sum(place in seen.went[law] for law in blamed)
+    bad = sum(place in seen.went.get(law, ()) for law in blamed)
     good = sum(place in seen.went[law] for law in seen.holds)
     return bad / math.sqrt(len(blamed) * (bad + good) or 1)
 
@@ -200,5 +201,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     main()

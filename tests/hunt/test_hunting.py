@@ -54,7 +54,7 @@ def test_who_knows_solves_it_and_nobody_else(tmp_path):
 
 @pytest.mark.slow
 @needs_a_seal
-def test_the_doctor_finds_a_change_that_the_laws_take(tmp_path):
+def test_the_doctor_mends_what_one_line_can_mend(tmp_path):
     done = hunting(tmp_path / "rows", "--hunter", "doctor", "--minutes", "4")
     row = rows(tmp_path / "rows")["doctor"]
     assert row["solved"], (done.stdout, done.stderr, row["said"])
