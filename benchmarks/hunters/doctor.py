@@ -92,7 +92,10 @@ class Patient:
             process.join()
 
     def _examined(self, answer: Any, kind: dict[str, Any], only: Sequence[str], watch: bool) -> None:
-        sys.stderr = Path(os.devnull).open("w")
+        with Path(os.devnull).open("w") as nothing, contextlib.redirect_stderr(nothing):
+            answer.send(self._findings(kind, only, watch))
+
+    def _findings(self, kind: dict[str, Any], only: Sequence[str], watch: bool) -> Findings:
         found, ran, root = Findings(), set(), f"{self.stack}/"
 
         def call(frame: Any, event: str, argument: Any) -> None:
@@ -118,7 +121,7 @@ class Patient:
             check(**parts, only=some, limit=LAW_SECONDS, done=note)
         sys.setprofile(None)
         found.modules = sorted(sys.modules)
-        answer.send(found)
+        return found
 
     def _run(self, kind: dict[str, Any]) -> dict[str, Any]:
         """The small run that the experiments of the workspace make, as the doctor sees it; without words not known."""
