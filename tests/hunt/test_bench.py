@@ -1,6 +1,9 @@
 """Programs as hunters: one that does nothing, one that knows, one that is wrong, one that cheats, one that never ends."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +17,7 @@ from trueformer.hunt.project import project
 from trueformer.hunt.sealed import why_not_sealed
 
 CASE = "tunnel-vision"
+FIRST, SECOND = "crowded-micro-steps", "loud-short-answers"
 SEAL = not why_not_sealed()
 WRONG = "sed -i 's/self.head_dim\\*\\*0.5/self.head_dim/' trueformer/nn/attention.py"
 CHEAT = "printf 'import torch\\ntorch.softmax = torch.softmax\\n' >> trueformer/nn/attention.py"
@@ -72,3 +76,52 @@ def test_nothing_is_overwritten_and_nothing_is_run_without_a_case(tmp_path):
         next(bench("true", [bug(CASE)], Setting(seal=False), tmp_path / "rows.jsonl"))
     with pytest.raises(ValueError, match="no case"):
         next(bench("true", [], Setting(seal=False), Path("unused")))
+
+
+def test_ctrl_c_ends_the_hunter_with_all_that_it_started_and_keeps_the_rows(tmp_path):
+    """The first case's hunter ends at once, the second's never; one of its children has left its group where it can."""
+    mark = f"98765.{os.getpid()}"
+    stays = f"{'setsid ' if SEAL else ''}sleep {mark} & sleep {mark}"
+    hunter = f"sh -c 'grep -q \"{bug(SECOND).title[:20]}\" INCIDENT.md || exit 0; {stays}'"
+    words = [
+        "--cases",
+        FIRST,
+        SECOND,
+        "--out",
+        str(tmp_path / "rows.jsonl"),
+        *([] if SEAL else ["--unsealed"]),
+    ]
+    command = [sys.executable, "-m", "trueformer", "hunt", "bench", hunter, *words]
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while len(running(mark)) < 2:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert [json.loads(row)["case"] for row in (tmp_path / "rows.jsonl").read_text().splitlines()] == [FIRST]
+    assert "1/2" in printed, "the table of what is known comes all the same"
+    assert not list(temporary.glob("hunt-*"))
+    until = time.monotonic() + 20
+    while running(mark) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert running(mark) == []
+
+
+def running(mark: str) -> list[str]:
+    """The processes that sleep for so long, sealed in or not."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[:2] == [b"sleep", mark.encode()]:
+            found.append(path.parent.name)
+    return found
