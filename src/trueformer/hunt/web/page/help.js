@@ -15,9 +15,9 @@ function showHunt() {
   showClock();
   find("hints").replaceChildren(...hints.map((texts) => make("li", {}, texts.length === 1 ? texts[0] : texts.map((text, i) => make("p", {}, `Bug ${i + 1}: ${text}`)))));
   const hint = find("hint");
-  hint.hidden = revealed;
+  hint.hidden = solved || revealed;
   hint.disabled = price === null;
-  hint.textContent = price === null ? "All hints are given" : `Hint ${hints.length + 1}, ${solved ? "free now" : `costs ${cost(price)}`}`;
+  hint.textContent = price === null ? "All hints are given" : `Hint ${hints.length + 1}, costs ${cost(price)}`;
   find("reveal").textContent = solved ? "Show the original repair and the lesson" : "Give up and see the answer";
   find("reveal").hidden = revealed;
 }
@@ -38,9 +38,9 @@ function showClock() {
 }
 
 async function takeHint() {
-  const { hints, next_hint: price, solved } = hunt.state;
+  const { hints, next_hint: price } = hunt.state;
   const number = hints.length + 1;
-  if (!solved && !(await sure(`Hint ${number} costs ${cost(price)} of what this hunt can still bring.`, "Take the hint"))) return;
+  if (!(await sure(`Hint ${number} costs ${cost(price)} of what this hunt can still bring.`, "Take the hint"))) return;
   hunt.state = await ask(api("/hint"), "POST", { number });
   hunt.at = performance.now();
   showHunt();
@@ -49,7 +49,10 @@ async function takeHint() {
 async function reveal() {
   const { solved } = hunt.state;
   if (!solved && !(await sure("Giving up shows the bug and its lesson. The hunt then brings no more points.", "Give up"))) return;
-  await showAnswers(!solved);
+  find("reveal").disabled = true;
+  find("answers").replaceChildren(make("p", { class: "waiting" }, "Comparing with sound code …"));
+  await showAnswers(!solved).catch((error) => { find("answers").replaceChildren(); throw error; })
+    .finally(() => { find("reveal").disabled = false; });
   await readHunt();
 }
 
