@@ -224,7 +224,7 @@ def fresh(hunt: records.Record) -> Iterator[Path]:
 
 
 def test_a_drawn_case_has_no_name_on_the_page(tab: Page, hunt: records.Record) -> None:
-    expect(tab.locator("#hunts")).to_contain_text("drawn, 1 bugs")
+    expect(tab.locator("#hunts")).to_contain_text("drawn, 1 bug")
     go(tab, hunt.name)
     expect(tab.locator("#title")).to_have_text("a drawn case")
     assert CASE not in tab.content()
