@@ -60,7 +60,9 @@ def row(record: Record) -> dict[str, Any]:
         else f"{len(record.repaired)}/{len(record.bugs)}"
     )
     return {
-        "case": ", ".join(record.bugs) if known(record) else f"drawn, {len(record.bugs)} bug{'s' if record.bugs[1:] else ''}",
+        "case": ", ".join(record.bugs)
+        if known(record)
+        else f"drawn, {len(record.bugs)} bug{'s' if record.bugs[1:] else ''}",
         "state": state,
         "points": round(points(record), 1),
         "of": most(record),

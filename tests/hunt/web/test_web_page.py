@@ -327,8 +327,8 @@ def test_what_another_editor_wrote_is_never_lost(tab: Page, hunt: records.Record
     assert (fresh / FILE).read_text() == "# another's\n"
     assert editor(tab).input_value().startswith("# mine\n")
     tab.locator("#check").click()
-    expect(tab.locator("#trouble")).to_contain_text("nothing is saved")
-    expect(tab.locator("#stop-check")).to_be_hidden()
+    expect(tab.locator("#conflict")).to_contain_text("was changed on disk")
+    expect(tab.locator("#checked")).to_be_empty()
     tab.get_by_role("button", name="Save mine over it").click()
     expect(tab.locator("#conflict")).to_be_empty()
     assert (fresh / FILE).read_text().startswith("# mine\n")

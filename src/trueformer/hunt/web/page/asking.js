@@ -33,6 +33,7 @@ async function follow(path, show) {
 const acting = (work) => (event) => Promise.resolve(work(event)).catch(showTrouble);
 
 function showTrouble(error) {
+  if (error.shown) return; // beside what it is about
   const close = make("button", { type: "button", class: "icon", "aria-label": "Close" }, icon("close"));
   const notice = make("div", { class: "notice" }, make("p", {}, error.message), close);
   close.addEventListener("click", () => notice.remove());

@@ -52,9 +52,9 @@ function groups(rows, key) {
 }
 
 function fileRow({ path, state }) {
-  const marks = [state, unsaved(path) ? "unsaved" : ""].filter(Boolean);
+  const mark = unsaved(path) ? "unsaved" : state;
   const button = make("button", { type: "button", "data-path": path, "aria-current": path === current && "true", disabled: state === "gone" },
-    make("span", {}, path.slice(path.lastIndexOf("/") + 1)), marks.map((mark) => make("i", { class: mark }, mark)));
+    make("span", {}, path.slice(path.lastIndexOf("/") + 1)), mark && make("i", { class: mark }, mark));
   return make("li", {}, button);
 }
 
@@ -99,8 +99,9 @@ async function save(path, version = open.get(path).version) {
     Object.assign(file, { version: saved.version, saved: text });
   } catch (error) {
     if (error.status === 409) {
-      if (path !== current) await openFile(path);
+      await openFile(path);
       showConflict(path);
+      error.shown = true;
     }
     throw error;
   }

@@ -67,9 +67,8 @@ async function showAnswers(giveUp) {
       make("p", { class: "says" }, `Source: ${source}`))));
 }
 
-async function startHelp() {
+function startHelp() {
   find("hint").addEventListener("click", acting(takeHint));
   find("reveal").addEventListener("click", acting(reveal));
   setInterval(showClock, 1000);
-  if (hunt.state.revealed) await showAnswers(true);
 }

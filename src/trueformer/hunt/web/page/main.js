@@ -3,15 +3,17 @@
 async function startHunt(name) {
   hunt.name = name;
   await readHunt();
-  find("hunt").hidden = false;
+  await readFiles();
   document.body.classList.add("full");
   document.title = `${hunt.state.case} · trueformer hunt`;
   find("report").querySelector(".body").append(...reportNodes(hunt.state.report, name));
   find("report").querySelector(".body").addEventListener("click", copyCode);
-  show("report");
   startFiles();
-  await readFiles();
-  await Promise.all([startWork(), startHelp()]);
+  startWork();
+  startHelp();
+  find("hunt").hidden = false; // now that every button does something
+  show("report");
+  await Promise.all([resumeWork(), hunt.state.revealed && showAnswers(true)]);
 }
 
 async function copyCode(event) {

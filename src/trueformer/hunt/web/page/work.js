@@ -95,11 +95,14 @@ function gradeNodes({ state, error, reasons, repaired, bugs, held, behaviours, m
   return [verdict(state, `Not solved: ${repaired} of ${bugs} repaired, ${held} behaviours hold`), bullets([...behaviours, ...none], "crosses"), rest];
 }
 
-/** Buttons, and what was begun before the page was read. */
-async function startWork() {
+function startWork() {
   find("run").addEventListener("click", acting(run));
   find("check").addEventListener("click", acting(check));
   for (const kind of ["run", "check"]) find(`stop-${kind}`).addEventListener("click", acting(() => ask(api(`/${kind}`), "DELETE")));
+}
+
+/** Shows what was begun before the page was read. */
+async function resumeWork() {
   const [ran, graded] = await Promise.all([ask(api("/run")), ask(api("/check"))]);
   if (ran.running || ran.code !== null) acting(async () => { showOutput(ran); await watchRun(); })();
   if (graded.running || graded.code !== null) acting(watchCheck)();
