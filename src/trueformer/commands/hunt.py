@@ -191,6 +191,39 @@ class Bench:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Web:
+    """Hunt on a page: cases, the report, an editor, runs and checks, for one person on this machine.
+
+    Try: trueformer hunt web --folder hunts
+    """
+
+    port: int = 8001
+    """0 takes any that is free."""
+    folder: Path = Path()
+    """Where new workspaces are made; the folder you are in without it."""
+
+    def run(self) -> int:
+        """Serve until stopped; returns the exit code."""
+        try:
+            from trueformer.hunt.web.app import create_app
+            from trueformer.inference.server.run import bind, run
+        except ModuleNotFoundError as error:
+            raise ImportError(f"serving needs {error.name}: pip install 'trueformer[serve]'") from error
+        import secrets
+
+        from trueformer.hunt.web.jobs import Jobs
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with bind("127.0.0.1", self.port) as listening, Jobs() as jobs:
+            key = secrets.token_urlsafe(16)
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/?key={key}"
+            app = create_app(self.folder, key, jobs)
+            greeting = f"Hunting at {url} (Ctrl-C ends it). The key in it is for you alone."
+            run(app, listening, end=jobs.close, on_ready=lambda: print(greeting, flush=True), grace=1.0)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Hunt:
     """Practise on real silent bugs, graded by behaviour."""
 
@@ -203,6 +236,7 @@ class Hunt:
         | Annotated[Reveal, tyro.conf.subcommand("reveal")]
         | Annotated[Progress, tyro.conf.subcommand("progress")]
         | Annotated[Bench, tyro.conf.subcommand("bench")]
+        | Annotated[Web, tyro.conf.subcommand("web")]
     )
 
     def run(self) -> int:

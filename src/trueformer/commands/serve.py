@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -71,7 +72,8 @@ class Serve:
             name, port = Path(self.model).resolve().name.removesuffix(".gguf"), listening.getsockname()[1]
             settle_memory()  # after loading, whose temporary tensors it would keep
             app = create_app(service, name, config)
-            run(app, service, listening, on_ready=lambda: self._greet(service, name, port, key is not None))
+            greet = partial(self._greet, service, name, port, key is not None)
+            run(app, listening, end=service.thread.close, on_ready=greet)
         return 0
 
     def _config(self) -> "ServiceConfig":

@@ -25,23 +25,33 @@ def progress(export: Path | None) -> int:
     """
     from trueformer.commands.show import table
 
-    rows = [_row(record) for record in records.every()]
+    rows = [row(record) for record in records.every()]
     if export is not None:
         _export(rows, export)
     if not rows:
         Console().print("no hunt yet: `trueformer hunt start` begins one", highlight=False)
         return 0
     table(rows)
-    done = [record for record in records.every() if record.solved_at]
-    solved = {id: level for record in done for id, level in zip(record.bugs, record.levels, strict=True)}
     total = sum(row["points"] for row in rows)
-    by_level = ", ".join(f"{list(solved.values()).count(level)} {level}" for level in LEVELS)
-    Console().print(f"{total:.0f} points · solved: {by_level} · streak {_streak()}", highlight=False)
+    by_level = ", ".join(f"{count} {level}" for level, count in solved().items())
+    Console().print(f"{total:.0f} points · solved: {by_level} · streak {streak()}", highlight=False)
     return 0
 
 
-def _row(record: Record) -> dict[str, Any]:
-    known = record.shown or record.solved_at or record.revealed
+def solved() -> dict[str, int]:
+    """How many cases of each level are solved; each counts once."""
+    done = [record for record in records.every() if record.solved_at]
+    levels = {id: level for record in done for id, level in zip(record.bugs, record.levels, strict=True)}
+    return {level: list(levels.values()).count(level) for level in LEVELS}
+
+
+def known(record: Record) -> bool:
+    """Whether the hunter may be told which case it is."""
+    return record.shown or record.solved_at is not None or record.revealed
+
+
+def row(record: Record) -> dict[str, Any]:
+    """One hunt in words and numbers; a drawn case is not named before it is known."""
     state = (
         "solved"
         if record.solved_at
@@ -50,7 +60,9 @@ def _row(record: Record) -> dict[str, Any]:
         else f"{len(record.repaired)}/{len(record.bugs)}"
     )
     return {
-        "case": ", ".join(record.bugs) if known else f"drawn, {len(record.bugs)} bugs",
+        "case": ", ".join(record.bugs)
+        if known(record)
+        else f"drawn, {len(record.bugs)} bug{'s' if record.bugs[1:] else ''}",
         "state": state,
         "points": round(points(record), 1),
         "of": most(record),
@@ -61,7 +73,7 @@ def _row(record: Record) -> dict[str, Any]:
     }
 
 
-def _streak() -> int:
+def streak() -> int:
     """How many of the latest hunts in a row were solved."""
     count = 0
     for record in reversed([r for r in records.every() if r.solved_at or r.revealed]):

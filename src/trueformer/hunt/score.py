@@ -12,9 +12,12 @@ def points(record: Record) -> float:
     """What a hunt is worth so far: each repaired bug its share, never below zero."""
     levels = dict(zip(record.bugs, record.levels, strict=True))
     won = sum(LEVELS[levels[id]] for id in record.repaired)
-    whole = most(record)
-    hints = sum(HINT_COSTS[: record.hints]) * whole
-    return max(0.0, won - hints - overtime(record) * whole) if won else 0.0
+    return max(0.0, won - lost(record)) if won else 0.0
+
+
+def lost(record: Record) -> float:
+    """What hints and time have cost so far."""
+    return (sum(HINT_COSTS[: record.hints]) + overtime(record)) * most(record)
 
 
 def most(record: Record) -> int:

@@ -104,6 +104,7 @@ def check(place: Path) -> tuple[Record, Grade]:
     """Grades a workspace and notes what came of it."""
     folder, record = open_workspace(place)
     result = grade(folder / PACKAGE, bugs_of(record), record.sources)
+    record = records.load(record.name)  # a hint may have been taken meanwhile
     _note(record, result)
     return record, result
 

@@ -115,6 +115,14 @@ def sound_numbers(wanted: list[dict]) -> dict[str, dict[str, float]]:
 def make(folder: Path, sources: Sources, settings: list[dict], name: str) -> None:
     """The files of a workspace but for its report, all of one moment."""
     folder.mkdir(parents=True)
+    files = handed_out(sources, settings)
+    files[MARK] = json.dumps({"hunt": name}) + "\n"
+    files[".gitignore"] = IGNORED
+    write_sources(files, folder)
+
+
+def handed_out(sources: Sources, settings: list[dict]) -> dict[str, str]:
+    """The text files that a hunter may read and edit, by their paths in the workspace."""
     files = {f"{PACKAGE}/{path}": text for path, text in sources.items()}
     files |= {
         f"experiment/{path.name}": path.read_text(encoding="utf-8")
@@ -122,9 +130,7 @@ def make(folder: Path, sources: Sources, settings: list[dict], name: str) -> Non
     }
     files["run.py"] = RUN
     files["settings.json"] = json.dumps(settings, indent=1) + "\n"
-    files[MARK] = json.dumps({"hunt": name}) + "\n"
-    files[".gitignore"] = IGNORED
-    write_sources(files, folder)
+    return files
 
 
 def experiment(folder: Path, *arguments: str, quiet: bool = True) -> dict[str, dict[str, float]]:
@@ -137,7 +143,7 @@ def experiment(folder: Path, *arguments: str, quiet: bool = True) -> dict[str, d
         done = subprocess.run(
             [sys.executable, "run.py", *arguments],
             cwd=folder,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""},
+            env=surroundings(),
             stdout=subprocess.PIPE if quiet else None,
             stderr=subprocess.STDOUT if quiet else None,
             text=True,
@@ -149,6 +155,11 @@ def experiment(folder: Path, *arguments: str, quiet: bool = True) -> dict[str, d
         last = (done.stdout or "").strip().splitlines()[-1:] or ["see above"]
         raise ValueError(f"the experiment ended with an error: {last[0]}")
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+def surroundings() -> dict[str, str]:
+    """The environment of an experiment: the stack it imports is the one beside it."""
+    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""}
 
 
 def commit(folder: Path) -> None:

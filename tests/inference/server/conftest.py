@@ -113,7 +113,8 @@ def serving(
     """A server of this model, until the block ends."""
     ready = threading.Event()
     with bind("127.0.0.1", 0) as listening, Service(model, service) as inside:
-        running = Server(create_app(inside, NAME, server), inside, on_ready=ready.set, grace=grace)
+        app = create_app(inside, NAME, server)
+        running = Server(app, end=inside.thread.close, on_ready=ready.set, grace=grace)
         thread = threading.Thread(target=running.run, args=([listening],))
         thread.start()
         try:

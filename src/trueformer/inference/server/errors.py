@@ -62,8 +62,8 @@ def from_validation(error: ValidationError) -> ApiError:
     return ApiError(400, f"{place}: {said}{found}" if place else said, param=place or None)
 
 
-def install(app: FastAPI) -> None:
-    """Have the application answer every error in this shape."""
+def install(app: FastAPI, addresses: str = ADDRESSES) -> None:
+    """Have the application, which answers at these addresses, answer every error in this shape."""
 
     @app.exception_handler(ApiError)
     async def told(request: Request, error: ApiError) -> Response:
@@ -79,7 +79,7 @@ def install(app: FastAPI) -> None:
         at = f"{request.method} {request.url.path}"
         allowed = (error.headers or {}).get("Allow", "another method")
         messages = {
-            404: f"there is no {at}: expected {ADDRESSES}",
+            404: f"there is no {at}: expected {addresses}",
             405: f"{at} is not how that is asked: expected {allowed}",
         }
         message = messages.get(error.status_code, error.detail)

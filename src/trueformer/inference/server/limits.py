@@ -1,8 +1,7 @@
 """Who may ask, and how much: the key, the page's own origin, the size of a body, the headers of every answer.
 
-With a key, whoever has it may ask, from anywhere. Without one, web pages of others must not use the model of
-whoever looks at them: a request that names another origin is refused, and so is one that came to this machine
-under a stranger's name (DNS rebinding). Leaves out queues (`engine/thread.py`) and time-outs (`stream.py`).
+With a key, whoever has it may ask, from anywhere; without one, only those whom `own_page.py` lets in. Leaves out
+queues (`engine/thread.py`) and time-outs (`stream.py`).
 """
 
 import asyncio
@@ -10,27 +9,19 @@ import hmac
 import re
 import time
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trueformer.inference.server.errors import CLIENT_IS_GONE, ApiError
 from trueformer.inference.server.metrics import Metrics
+from trueformer.inference.server.own_page import put_headers, refuse_strangers
 
 OPEN = ("/", "/health")  # without a key: the page asks for it, and health says nothing of anyone
-LOCAL_NAMES = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 BODY_SECONDS = 60.0
 # Few clients read an answer before they have sent all: so much more is taken and thrown away for their sake.
 LONGEST_DISCARDED = 2**24  # bytes
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",  # the page brings its own
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,9 +64,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                put_headers(message)
             await send(message)
 
         try:
@@ -96,13 +85,7 @@ class Guard:
         headers = Headers(scope=scope)
         if self._config.api_key is not None:
             return self._check_key(scope["path"], headers.get("authorization", ""))
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if self._config.loopback and not LOCAL_NAMES.fullmatch(host):
-            raise ApiError(
-                403, f"this machine is not {host!r}: expected localhost, or a server with an API key"
-            )
-        if origin is not None and urlsplit(origin).netloc != host:
-            raise ApiError(403, f"pages of {origin} may not use this server: expected its own, or an API key")
+        refuse_strangers(headers, loopback=self._config.loopback, otherwise=", or a server with an API key")
 
     def _check_key(self, path: str, given: str) -> None:
         if path in OPEN:

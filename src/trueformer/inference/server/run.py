@@ -1,7 +1,8 @@
 """The server on a socket, until it is told to stop: SIGTERM and Ctrl-C let answers under way be finished.
 
     with open_service("smollm2", ServiceConfig()) as service, bind("127.0.0.1", 8000) as listening:
-        run(create_app(service, "smollm2", ServerConfig()), service, listening, on_ready=…)
+        app = create_app(service, "smollm2", ServerConfig())
+        run(app, listening, end=service.thread.close, on_ready=…)
 
 A second Ctrl-C ends it at once. Leaves out certificates: put a reverse proxy in front.
 """
@@ -16,8 +17,6 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-
-from trueformer.inference.service import Service
 
 GRACE_SECONDS = 30.0
 IDLE_SECONDS = 75  # clients (httpx: 5) and proxies (nginx: 60) close idle connections sooner
@@ -50,13 +49,13 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which says when it is ready, and after `grace` seconds of stopping ends what still runs."""
+    """uvicorn, which says when it is ready, and after `grace` seconds of stopping calls `end` for what still runs."""
 
     def __init__(
         self,
         app: FastAPI,
-        service: Service,
         *,
+        end: Callable[[], object],
         on_ready: Callable[[], object] = lambda: None,
         grace: int | float = GRACE_SECONDS,
     ) -> None:
@@ -74,7 +73,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=int(grace) + 5,  # what has been ended takes a moment to say so
             )
         )
-        self._service, self._on_ready, self._grace = service, on_ready, grace
+        self._end, self._on_ready, self._grace = end, on_ready, grace
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
@@ -92,19 +91,19 @@ class Server(uvicorn.Server):
 
     async def _end_all(self) -> None:
         await asyncio.sleep(self._grace)
-        await asyncio.to_thread(self._service.thread.close)
+        await asyncio.to_thread(self._end)
 
 
 def run(
     app: FastAPI,
-    service: Service,
     listening: socket.socket,
     *,
+    end: Callable[[], object],
     on_ready: Callable[[], object],
     grace: int | float = GRACE_SECONDS,
 ) -> None:
     """Serve until a signal comes."""
-    server = Server(app, service, on_ready=on_ready, grace=grace)
+    server = Server(app, end=end, on_ready=on_ready, grace=grace)
     with _signals_end_quietly():
         server.run(sockets=[listening])
 

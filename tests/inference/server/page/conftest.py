@@ -1,24 +1,12 @@
-"""A real Chromium for the page, and a tab that reports whatever it tells anybody but its server."""
+"""A tab that reports whatever it tells anybody but its server."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 expect.set_options(timeout=15_000)  # a small machine that tests in parallel
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip(reason="no chromium here: install it (Debian: apt install chromium) to test the page")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-// What the reader can set: sampling, the system prompt, light or dark. Kept in the browser, checked when read back.
+// What the reader can set: sampling, the system prompt. Kept in the browser, checked when read back.
 
 const SLIDERS = [
   { name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, usual: 0.7, says: "0 always takes the likeliest token." },
@@ -73,19 +73,6 @@ function samplingRequest() {
   const limited = max_tokens !== SLIDERS.find(({ name }) => name === "max_tokens").off;
   const seed = /^\d{1,15}$/.test(settings.seed.trim()) ? { seed: Number(settings.seed) } : {};
   return { ...sampling, ...(top_k ? { top_k } : {}), ...(limited ? { max_tokens } : {}), ...seed };
-}
-
-/** Light or dark: the system's unless the reader chose. */
-function startTheme() {
-  const root = document.documentElement;
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const chosen = kept("theme");
-  if (["light", "dark"].includes(chosen)) root.dataset.theme = chosen;
-  find("theme").addEventListener("click", () => {
-    const now = root.dataset.theme ?? (system.matches ? "dark" : "light");
-    root.dataset.theme = now === "dark" ? "light" : "dark";
-    keep("theme", root.dataset.theme);
-  });
 }
 
 /** The drawer: beside the chat where there is room, over it, and holding the focus, where there is not. */
