@@ -94,15 +94,12 @@ def _first(settings: dict[str, Any], seed: int, folder: Path) -> dict[str, float
     watch.on_gradients = lambda step: given.append(_gradient(parameters))
     made.step()
     moved = [(p.detach() - old).abs() for p, old in zip(parameters, before, strict=True) if p.dim() == 2]
+    left = _gradient(parameters)
+    alike = float(torch.cosine_similarity(given[0], left, dim=0)) if len(left) else 0.0
     uneven = [float(move.max() / move.square().mean().sqrt()) for move in moved[1:]]
-    return {
-        "likeness_of_clipped_gradients": float(
-            torch.cosine_similarity(given[0], _gradient(parameters), dim=0)
-        ),
-        "unevenness_of_first_move": max(uneven),
-    }
+    return {"likeness_of_clipped_gradients": alike, "unevenness_of_first_move": max(uneven)}
 
 
 def _gradient(parameters: Sequence[Tensor]) -> Tensor:
-    """A copy of all of it, as one vector."""
-    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+    """A copy of all of it, as one vector; empty where none is left."""
+    return torch.cat([torch.zeros(0), *(p.grad.flatten() for p in parameters if p.grad is not None)])
