@@ -82,7 +82,8 @@ def create_app(folder: Path, key: str, jobs: Jobs) -> FastAPI:
     _add_pages(app)
     _add_beginning(app, folder, jobs)
     _add_files(app)
-    _add_work(app, jobs)
+    _add_runs(app, jobs)
+    _add_checks(app, jobs)
     _add_help(app)
     return app
 
@@ -138,9 +139,8 @@ def _add_beginning(app: FastAPI, folder: Path, jobs: Jobs) -> None:
 
     @app.get("/api/start")
     def starting() -> dict[str, Any]:
-        job = jobs.get("", "start")
-        made = job is not None and job.code == 0
-        return {**_state(job), "name": open_workspace(places[0])[1].name if made else None}
+        state = _state(jobs.get("", "start"))
+        return {**state, "name": open_workspace(places[0])[1].name if state["code"] == 0 else None}
 
     @app.delete("/api/start")
     def stop() -> dict[str, Any]:
@@ -180,7 +180,7 @@ def _add_files(app: FastAPI) -> None:
         return {"difference": files.difference(folder, views.before(record))}
 
 
-def _add_work(app: FastAPI, jobs: Jobs) -> None:
+def _add_runs(app: FastAPI, jobs: Jobs) -> None:
     @app.post("/api/hunts/{name}/run")
     def run(name: str, body: Run) -> dict[str, Any]:
         folder, _ = views.opened(name)
@@ -198,16 +198,18 @@ def _add_work(app: FastAPI, jobs: Jobs) -> None:
 
     @app.get("/api/hunts/{name}/run")
     def running(name: str) -> dict[str, Any]:
-        job = jobs.get(name, "run")
         folder, _ = views.opened(name)
-        done = job is not None and job.code == 0
-        found = {"numbers": views.measured(folder), "figures": views.figures(folder)} if done else {}
-        return {**_state(job), **found}
+        state = _state(jobs.get(name, "run"))
+        if state["code"] != 0:
+            return state
+        return {**state, "numbers": views.measured(folder), "figures": views.figures(folder)}
 
     @app.delete("/api/hunts/{name}/run")
     def stop_run(name: str) -> dict[str, Any]:
         return _stopped(jobs.get(name, "run"))
 
+
+def _add_checks(app: FastAPI, jobs: Jobs) -> None:
     @app.post("/api/hunts/{name}/check")
     def check(name: str) -> dict[str, Any]:
         command = [*OURS, checking.__name__, str(views.opened(name)[0])]
@@ -217,9 +219,8 @@ def _add_work(app: FastAPI, jobs: Jobs) -> None:
 
     @app.get("/api/hunts/{name}/check")
     def checked(name: str) -> dict[str, Any]:
-        job = jobs.get(name, "check")
-        done = job is not None and job.code == 0
-        return {**_state(job), "result": json.loads(job.text.splitlines()[-1]) if job and done else None}
+        state = _state(jobs.get(name, "check"))
+        return {**state, "result": json.loads(state["text"].splitlines()[-1]) if state["code"] == 0 else None}
 
     @app.delete("/api/hunts/{name}/check")
     def stop_check(name: str) -> dict[str, Any]:
@@ -229,9 +230,14 @@ def _add_work(app: FastAPI, jobs: Jobs) -> None:
 def _state(job: Job | None) -> dict[str, Any]:
     if job is None:
         return {"running": False, "code": None, "text": "", "reason": "", "seconds": 0}
-    running = job.running  # before the rest: what it wrote last belongs to its end
-    code = None if running else job.code
-    return {"running": running, "code": code, "text": job.text, "reason": job.reason, "seconds": job.seconds}
+    code = job.code  # before the rest: what it wrote last belongs to its end
+    return {
+        "running": code is None,
+        "code": code,
+        "text": job.text,
+        "reason": job.reason,
+        "seconds": job.seconds,
+    }
 
 
 def _stopped(job: Job | None) -> dict[str, Any]:
