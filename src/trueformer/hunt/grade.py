@@ -18,11 +18,21 @@ from pathlib import Path
 
 from trueformer.hunt.bug import Bug
 from trueformer.hunt.guard import reaching
+from trueformer.hunt.sealed import end_with_us
 from trueformer.laws.book import laws
 
 SECONDS = 120  # a grading; the usual one takes a tenth of that
 MEMORY = 8 * 2**30  # bytes of data a grading may have
 THREADS = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Process:
+    """How the grading process is started; `package` is where it sees the stack, when not where it is for us."""
+
+    command: tuple[str, ...] = (sys.executable, "-P", "-m", "trueformer.hunt.grader")
+    environment: Mapping[str, str] | None = None
+    package: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,12 +57,19 @@ class Grade:
         return tuple(known[id] for id in self.broken)
 
 
-def grade(package: Path, bugs: Sequence[Bug], before: Mapping[str, str], *, seconds: int = SECONDS) -> Grade:
+def grade(
+    package: Path,
+    bugs: Sequence[Bug],
+    before: Mapping[str, str],
+    *,
+    seconds: int = SECONDS,
+    process: Process = Process(),
+) -> Grade:
     """Grades the stack in `package`, in which `bugs` were planted; `before` are the sources as they were handed out."""
     fooled = tuple(reaching(before, sources_in(package)))
     if fooled:
         return Grade(repaired=dict.fromkeys((b.id for b in bugs), False), fooled=fooled)
-    answer = _answer(package, bugs, seconds)
+    answer = _answer(package, bugs, seconds, process)
     broken = tuple(answer["broken"])
     return Grade(
         repaired={
@@ -75,12 +92,12 @@ def sources_in(package: Path) -> dict[str, str]:
     }
 
 
-def _answer(package: Path, bugs: Sequence[Bug], seconds: int) -> dict:
+def _answer(package: Path, bugs: Sequence[Bug], seconds: int, how: Process) -> dict:
     """What the grading process says; an `error` where it says nothing."""
     nonce = secrets.token_hex(16)
     mine, theirs = os.pipe()
     job = {
-        "package": str(package.resolve()),
+        "package": how.package or str(package.resolve()),
         "bugs": [b.id for b in bugs],
         "seed": secrets.randbelow(2**31),
         "nonce": nonce,
@@ -88,7 +105,8 @@ def _answer(package: Path, bugs: Sequence[Bug], seconds: int) -> dict:
         "answer": theirs,
     }
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "trueformer.hunt.grader"],
+        how.command,
+        env=how.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -101,8 +119,8 @@ def _answer(package: Path, bugs: Sequence[Bug], seconds: int) -> dict:
     nothing = {"broken": [], "probes": [], "touched": [], "held": 0}
     try:
         process.communicate(json.dumps(job).encode(), timeout=seconds)
-        with os.fdopen(mine) as answer:
-            said = json.loads(answer.read() or "{}")
+        with os.fdopen(mine, errors="replace") as answer:
+            said = _said(answer.read())
     except subprocess.TimeoutExpired:
         return {
             **nothing,
@@ -118,10 +136,20 @@ def _answer(package: Path, bugs: Sequence[Bug], seconds: int) -> dict:
     return said
 
 
+def _said(text: str) -> dict:
+    """The object that was answered; empty where code of the hunter's wrote something else there."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 def _limit() -> None:
     """In the child, before it becomes the grader."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    end_with_us()
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -28,9 +28,14 @@ def experiments(bugs: Sequence[Bug]) -> list[dict]:
 
 
 def incident(
-    bugs: Sequence[Bug], folder: Path, here: Numbers, sound: Numbers, minutes: int | float | None
+    bugs: Sequence[Bug],
+    folder: Path,
+    here: Numbers,
+    sound: Numbers,
+    minutes: int | float | None,
+    do: str = DO,
 ) -> str:
-    """The report of all bugs: their symptoms and never their places."""
+    """The report of all bugs: their symptoms and never their places; `do` is its end."""
     title = bugs[0].title if len(bugs) == 1 else f"{len(bugs)} things are wrong with this project"
     parts = [f"# {title}", ""]
     for planted in bugs:
@@ -39,7 +44,7 @@ def incident(
         parts += [textwrap.dedent(planted.report).strip(), ""]
     for place, numbers in here.items():
         parts += _measured(place, folder, numbers, sound[place], len(here) > 1)
-    parts.append(DO)
+    parts.append(do)
     if minutes is not None:
         parts += [f"You have {minutes:g} minutes; beyond that each costs points.", ""]
     return "\n".join(parts)

@@ -22,7 +22,7 @@ import trueformer
 from trueformer.hunt import record as records
 from trueformer.hunt.bug import Bug, bug
 from trueformer.hunt.edits import Sources
-from trueformer.hunt.incident import experiments, incident
+from trueformer.hunt.incident import DO, experiments, incident
 from trueformer.hunt.plant import planted, write_sources
 from trueformer.hunt.project import EXPERIMENTS, project
 from trueformer.hunt.record import Record
@@ -74,16 +74,25 @@ def start(
 
 
 def fill(
-    folder: Path, bugs: Sequence[Bug], sources: Sources, *, minutes: int | float | None, measure: bool = True
+    folder: Path,
+    bugs: Sequence[Bug],
+    sources: Sources,
+    *,
+    minutes: int | float | None,
+    measure: bool = True,
+    do: str = DO,
+    scripts: Sources | None = None,
 ) -> str:
     """Makes everything that a hunter gets; returns the hunt's random name.
 
-    `measure`: runs the experiments, here and in sound code, so that the report has numbers and figures.
+    `measure`: runs the experiments, here and in sound code, so that the report has numbers and figures. `do`: the end of
+    the report, which says what to do. `scripts`: files beside run.py.
     """
     wanted, name = experiments(bugs), secrets.token_hex(8)
     make(folder, sources, wanted, name)
+    write_sources(scripts or {}, folder)
     here, sound = (experiment(folder), sound_numbers(wanted)) if measure else ({}, {})
-    (folder / "INCIDENT.md").write_text(incident(bugs, folder, here, sound, minutes), encoding="utf-8")
+    (folder / "INCIDENT.md").write_text(incident(bugs, folder, here, sound, minutes, do), encoding="utf-8")
     shutil.rmtree(folder / "out", ignore_errors=True)
     commit(folder)
     return name
