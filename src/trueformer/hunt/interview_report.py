@@ -86,7 +86,7 @@ class Report:
     @property
     def points(self) -> float:
         """Of all cases."""
-        return sum(case.points for case in self.cases)
+        return float(sum(case.points for case in self.cases))
 
     @property
     def of(self) -> int:

@@ -24,7 +24,7 @@ from trueformer.hunt.sealed import INSIDE, sealed
 from trueformer.hunt.workspace import PACKAGE
 from trueformer.hunt.workspace_imports import OURS
 
-CASE = "case"  # what the grading process calls it
+CASE = "case"  # what the grading process calls it, and its component
 EMPTY = f"""
 level = "easy"
 title = ""
@@ -58,7 +58,7 @@ def grade_sealed(given: HandedIn, case: Bug, before: Mapping[str, str]) -> Grade
         )
         result = grade(
             package,
-            [dataclasses.replace(case, id=CASE)],
+            [dataclasses.replace(case, id=CASE, component=CASE)],
             before,
             process=Process(command=tuple(command), environment=environment, package=f"{INSIDE}/{PACKAGE}"),
         )
@@ -82,7 +82,7 @@ def _write_tools(folder: Path, case: Bug) -> None:
             shutil.copytree(installed / name, package / name, ignore=without)
         else:
             shutil.copy(installed / f"{name}.py", package)
-    catalogue = package / CATALOGUE.relative_to(installed) / case.component
+    catalogue = package / CATALOGUE.relative_to(installed) / CASE
     catalogue.mkdir(parents=True)
     kind = f"kind = {_toml(case.kind)}\n" if case.kind else ""
     (catalogue / f"{CASE}.toml").write_text(kind + EMPTY, encoding="utf-8")
