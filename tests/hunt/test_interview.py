@@ -15,6 +15,7 @@ import pytest
 
 from trueformer.cli import main
 from trueformer.hunt import record as records
+from trueformer.hunt import sitting
 from trueformer.hunt.bug import bug
 from trueformer.hunt.interview import Interview, chosen, interviews_folder, opened, prepare
 from trueformer.hunt.interview_report import report
@@ -197,6 +198,48 @@ def test_the_clock_ends_a_sleeping_candidate_who_is_told_first(ada):
         sit(ada, ["true"])
 
 
+@needs_a_seal
+def test_the_candidate_is_warned_before_the_end_and_what_is_left_of_the_time_is_kept(ada, capfd, monkeypatch):
+    monkeypatch.setattr(sitting, "WARNING", 5 * 60 - 0.5)
+    assert sit(ada, ["sleep", "1.5"]) == 0
+    first, warned, kept = [line for line in capfd.readouterr().err.split("──") if " left" in line]
+    assert "5:00 left; read" in first
+    assert warned in (" 4:59 left ", " 5:00 left ")
+    assert "sit again" in kept
+    used = opened(ada).used
+    assert 1.5 < used < 20
+    assert sit(ada, ["sleep", "0.5"]) == 0
+    assert opened(ada).used > used + 0.5
+
+
+@needs_a_seal
+def test_at_a_terminal_ctrl_c_reaches_the_candidates_program_alone(ada):
+    master, slave = os.openpty()
+    command = [sys.executable, "-m", "trueformer", "hunt", "interview", "sit", str(ada)]
+    environment = {**os.environ, "SHELL": "/bin/sh", "TERM": "dumb"}
+    with subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+    ) as process:
+        said = b""
+        for typed, expected in (
+            (b"", b"interview> "),
+            (b"touch up; sleep 1000\n", b"sleep 1000"),
+            (b"\x03", b"interview> "),
+            (b"echo $?-after\n", b"130-after"),
+            (b"x" * 20000 + b"\x15exit\n", b"sit again to go on"),
+        ):
+            os.write(master, typed)
+            said = b""
+            while expected not in said:
+                said += os.read(master, 4096)
+            if b"sleep" in typed:
+                until(lambda: (ada / "up").exists())
+        assert process.wait(60) == 0
+    os.close(master)
+    os.close(slave)
+    assert leftover(ada) == []
+
+
 def leftover(place: Path) -> list[str]:
     """Processes but this one that have the interview's folder in their command; dead ones have none."""
     found = []
@@ -282,7 +325,7 @@ try:
 except OSError:
     pass
 told = [(Path(p).parent.name, Path(p).stem, tomllib.loads(Path(p).read_text())['lesson']) for p in cases]
-raise ValueError(f'{told} {sound}')
+raise ValueError(f'{told} {sound}' + 9999 * ' a')
 """
 
 
@@ -293,20 +336,9 @@ def test_code_that_is_graded_cannot_carry_answers_in(ada):
     said = sh(ada, "cd /workspace/case-1; cat ../spy.py >> trueformer/nn/attention.py; python check.py")
     assert "ValueError: [('case', 'case', '')] []" in said, "one case without texts, and no sound stack"
     assert not (ada / "case-1" / "leak").exists()
-
-
-@needs_a_seal
-def test_an_error_is_no_way_to_carry_much_out(ada):
-    only(ada, "case-1")
-    sh(
-        ada,
-        "cd /workspace/case-1; echo 'raise ValueError(9 * 10**9 * \"a\")' >> trueformer/__init__.py; python check.py",
-    )
-    sh(
-        ada,
-        "cd /workspace/case-1; echo 'raise ValueError(9999 * \"a\")' > trueformer/nn/norms.py; python check.py",
-    )
-    assert [len(asked.error) <= 300 for asked in opened(ada).asked] == [True, True]
+    (asked,) = opened(ada).asked
+    assert len(asked.error) <= 300
+    assert len(said) < 500
 
 
 TALK = """
