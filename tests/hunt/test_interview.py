@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -230,8 +231,9 @@ def test_at_a_terminal_ctrl_c_reaches_the_candidates_program_alone(ada):
         ):
             os.write(master, typed)
             said = b""
-            while expected not in said:
+            while expected not in said and select.select([master], [], [], 30.0)[0]:
                 said += os.read(master, 4096)
+            assert expected in said
             if b"sleep" in typed:
                 until(lambda: (ada / "up").exists())
         assert process.wait(60) == 0
