@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from trueformer.commands.interview import Interview
+
 Level = Literal["easy", "medium", "hard", "brutal"]
 Workspace = Annotated[Path, tyro.conf.arg(help="A workspace; the folder you are in without it.")]
 
@@ -237,6 +239,7 @@ class Hunt:
         | Annotated[Progress, tyro.conf.subcommand("progress")]
         | Annotated[Bench, tyro.conf.subcommand("bench")]
         | Annotated[Web, tyro.conf.subcommand("web")]
+        | Annotated[Interview, tyro.conf.subcommand("interview")]
     )
 
     def run(self) -> int:

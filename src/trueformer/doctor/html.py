@@ -28,7 +28,7 @@ def html(report: Report) -> str:
     return _page().render(
         report=report,
         style=Markup(style),
-        style_hash=_hash(style),
+        style_hash=style_hash(style),
         headline=headline(report),
         groups=by_component(report.results),
         versions=versions(),
@@ -48,22 +48,27 @@ def headline(report: Report) -> str:
 
 
 def _page() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
-    environment.filters |= {
+    templates = environment(HERE)
+    templates.filters |= {
         "measured": measured,
         "bar": bar,
         "drawn": drawn,
         "tally": tally,
         "wanted": wanted,
     }
-    return environment.get_template("report.html")
+    return templates.get_template("report.html")
+
+
+def environment(folder: Path) -> jinja2.Environment:
+    """The templates of a folder; whatever goes into them is made printable and escaped."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
 
 
 def _kind(result: Result) -> str:
@@ -73,6 +78,6 @@ def _kind(result: Result) -> str:
     return "advice" if result.law.advice and result.verdict is not Verdict.NOT_APPLICABLE else "quiet"
 
 
-def _hash(text: str) -> str:
+def style_hash(text: str) -> str:
     """What a content security policy calls this text, so that no other style is let in."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

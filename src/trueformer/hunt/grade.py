@@ -20,12 +20,22 @@ from pathlib import Path
 from trueformer.hunt.bug import Bug
 from trueformer.hunt.guard import reaching
 from trueformer.hunt.plant import write_sources
+from trueformer.hunt.sealed import end_with_us
 from trueformer.laws.book import laws
 
 SECONDS = 120  # a grading; the usual one takes a tenth of that
 MEMORY = 8 * 2**30  # bytes of data a grading may have
 LARGEST = 2**20  # bytes of a source file; the largest of ours is a fiftieth of that
 THREADS = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Process:
+    """How the grading process is started; `package` is where it sees the stack, which is then a copy already."""
+
+    command: tuple[str, ...] = (sys.executable, "-P", "-m", "trueformer.hunt.grader")
+    environment: Mapping[str, str] | None = None
+    package: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,15 +60,22 @@ class Grade:
         return tuple(known[id] for id in self.broken)
 
 
-def grade(package: Path, bugs: Sequence[Bug], before: Mapping[str, str], *, seconds: int = SECONDS) -> Grade:
+def grade(
+    package: Path,
+    bugs: Sequence[Bug],
+    before: Mapping[str, str],
+    *,
+    seconds: int = SECONDS,
+    process: Process = Process(),
+) -> Grade:
     """Grades the stack in `package`, in which `bugs` were planted; `before` are the sources as they were handed out."""
     sources = sources_in(package)
     fooled = (*unreadable(package), *reaching(before, sources))
     if fooled:
         return Grade(repaired=dict.fromkeys((b.id for b in bugs), False), fooled=fooled)
     with tempfile.TemporaryDirectory() as folder:
-        copy = write_sources(sources, Path(folder) / "trueformer")
-        answer = _answer(copy, bugs, seconds)
+        copy = package if process.package else write_sources(sources, Path(folder) / "trueformer")
+        answer = _answer(copy, bugs, seconds, process)
         rewritten = () if sources_in(copy) == sources else ("the project rewrites itself while it is graded",)
     broken = tuple(answer["broken"])
     return Grade(
@@ -93,12 +110,12 @@ def unreadable(package: Path) -> list[str]:
     ]
 
 
-def _answer(package: Path, bugs: Sequence[Bug], seconds: int) -> dict:
+def _answer(package: Path, bugs: Sequence[Bug], seconds: int, how: Process) -> dict:
     """What the grading process says; an `error` where it says nothing."""
     nonce = secrets.token_hex(16)
     mine, theirs = os.pipe()
     job = {
-        "package": str(package.resolve()),
+        "package": how.package or str(package.resolve()),
         "bugs": [b.id for b in bugs],
         "seed": secrets.randbelow(2**31),
         "nonce": nonce,
@@ -106,7 +123,8 @@ def _answer(package: Path, bugs: Sequence[Bug], seconds: int) -> dict:
         "answer": theirs,
     }
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "trueformer.hunt.grader"],
+        how.command,
+        env=how.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -119,8 +137,8 @@ def _answer(package: Path, bugs: Sequence[Bug], seconds: int) -> dict:
     nothing = {"broken": [], "probes": [], "touched": [], "held": 0}
     try:
         process.communicate(json.dumps(job).encode(), timeout=seconds)
-        with os.fdopen(mine) as answer:
-            said = json.loads(answer.read() or "{}")
+        with os.fdopen(mine, errors="replace") as answer:
+            said = _said(answer.read())
     except subprocess.TimeoutExpired:
         return {
             **nothing,
@@ -136,10 +154,20 @@ def _answer(package: Path, bugs: Sequence[Bug], seconds: int) -> dict:
     return said
 
 
+def _said(text: str) -> dict:
+    """The object that was answered; empty where code of the hunter's wrote something else there."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 def _limit() -> None:
     """In the child, before it becomes the grader."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    end_with_us()
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -28,9 +28,14 @@ def experiments(bugs: Sequence[Bug]) -> list[dict]:
 
 
 def incident(
-    bugs: Sequence[Bug], folder: Path, here: Numbers, sound: Numbers, minutes: int | float | None
+    bugs: Sequence[Bug],
+    folder: Path,
+    here: Numbers,
+    sound: Numbers,
+    minutes: int | float | None,
+    do: str = DO,
 ) -> str:
-    """The report of all bugs: their symptoms and never their places."""
+    """The report of all bugs: their symptoms and never their places; `do` is its end."""
     title = bugs[0].title if len(bugs) == 1 else f"{len(bugs)} things are wrong with this project"
     parts = [f"# {title}", ""]
     for planted in bugs:
@@ -40,7 +45,7 @@ def incident(
     for place, numbers in here.items():
         parts += _measured(place, folder, numbers, sound[place], len(here) > 1)
     one = len(bugs) == 1
-    parts.append(DO.format(what="the fault" if one else "the faults", them="it" if one else "them"))
+    parts.append(do.format(what="the fault" if one else "the faults", them="it" if one else "them"))
     if minutes is not None:
         parts += [f"You have {minutes:g} minutes; beyond that each costs points.", ""]
     return "\n".join(parts)

@@ -98,7 +98,7 @@ def _export(rows: list[dict[str, Any]], path: Path) -> None:
     path.write_text(text.getvalue(), encoding="utf-8")
 
 
-def span(seconds: float) -> str:
+def span(seconds: int | float) -> str:
     """Minutes and seconds: "7:24"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02}"

@@ -23,6 +23,8 @@ class Record:
     levels: list[str]  # of the bugs, in their order: points stay when the catalogue changes
     workspace: str
     version: str = trueformer.__version__
+    interview: str = ""  # the name of the one that it belongs to
+    allowed: int | None = None  # hints, while that interview is on; nothing is revealed then
     shown: bool = True  # whether the case was chosen by its id, which is then no secret
     minutes: int | float | None = None
     started: float = field(default_factory=time.time)
@@ -40,11 +42,15 @@ class Record:
 
     def save(self) -> None:
         """Writes it, whole or not at all."""
-        path = _path(self.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".new")
-        beside.write_text(json.dumps(dataclasses.asdict(self)), encoding="utf-8")
-        beside.replace(path)
+        write(_path(self.name), dataclasses.asdict(self))
+
+
+def write(path: Path, data: dict[str, Any]) -> None:
+    """Writes an object as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(data), encoding="utf-8")
+    beside.replace(path)
 
 
 def state_folder() -> Path:
@@ -69,8 +75,9 @@ def load(name: str) -> Record:
 
 
 def every() -> list[Record]:
-    """All records, the oldest first."""
-    return sorted(map(_read, state_folder().glob("*.json")), key=lambda record: record.started)
+    """All records of the user's own hunts, not those of interviews; the oldest first."""
+    found = (record for record in map(_read, state_folder().glob("*.json")) if not record.interview)
+    return sorted(found, key=lambda record: record.started)
 
 
 def _read(path: Path) -> Record:

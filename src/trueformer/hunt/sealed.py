@@ -6,8 +6,10 @@ sources, its checkout, caches, records, and the grader, which runs outside after
 namespaces with util-linux's `unshare`; leaves out other systems, and limits of memory and time, which are the caller's.
 """
 
+import ctypes
 import os
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -20,6 +22,8 @@ import trueformer
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 INSIDE = "/workspace"
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 NEW_ROOT = r"""
 set -eu
 mount --make-rprivate /
@@ -107,6 +111,12 @@ def _answers() -> list[str]:
     for folder in folders:
         found += [path for path in folder.glob("*trueformer*") if path not in found]
     return [str(path.resolve()) for path in found]
+
+
+def end_with_us() -> None:
+    """In a child, before it becomes another program: the kernel ends it when the thread that started it ends, however."""
+    if sys.platform == "linux":
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def why_not_sealed() -> str:

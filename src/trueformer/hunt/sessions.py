@@ -75,8 +75,8 @@ def chosen(id: str, draw: bool, count: int, level: str | None, seed: int | None)
     return drawn(count, level, seed) if draw else [bug(id)]
 
 
-def drawn(count: int, level: str | None, seed: int | None) -> list[Bug]:
-    """So many bugs of different components that can be planted together.
+def drawn(count: int, level: str | None, seed: int | None, option: str = "--bugs") -> list[Bug]:
+    """So many bugs of different components that can be planted together; `option` is what asked for them.
 
     Raises:
         ValueError: there are not so many.
@@ -91,7 +91,7 @@ def drawn(count: int, level: str | None, seed: int | None) -> list[Bug]:
             found.append(case)
     if count < 1 or len(found) < count:
         raise ValueError(
-            f"--bugs is {count}: expected 1 to {len(found)}, which is how many such cases go together"
+            f"{option} is {count}: expected 1 to {len(found)}, which is how many such cases go together"
         )
     return found
 
@@ -122,9 +122,19 @@ def hint(place: Path) -> Hint:
     """The next hint of each bug.
 
     Raises:
-        ValueError: there are no more.
+        ValueError: there are no more, or its interview allows no more.
     """
-    _, record = open_workspace(place)
+    return next_hint(open_workspace(place)[1])
+
+
+def next_hint(record: Record) -> Hint:
+    """The next hint of each bug of a hunt, noted in its record.
+
+    Raises:
+        ValueError: there are no more, or its interview allows no more.
+    """
+    if record.allowed is not None and record.hints >= record.allowed:
+        raise ValueError(f"{_held_back(record)} allows {record.allowed or 'no'} hints")
     if record.hints == HINTS:
         raise ValueError(f"all {HINTS} hints are given: `trueformer hunt reveal --give-up` shows the rest")
     texts = tuple(planted.hints[record.hints] for planted in bugs_of(record))
@@ -134,13 +144,21 @@ def hint(place: Path) -> Hint:
     return Hint(number=record.hints, texts=texts, cost=cost)
 
 
+def _held_back(record: Record) -> str:
+    return f"{record.workspace} is of an interview, which"
+
+
 def reveal(place: Path, *, give_up: bool) -> list[Answer]:
     """Every bug of a workspace.
 
     Raises:
-        ValueError: it is neither solved nor given up.
+        ValueError: it is neither solved nor given up, or of an interview that is not reported on yet.
     """
     _, record = open_workspace(place)
+    if record.allowed is not None:
+        raise ValueError(
+            f"{_held_back(record)} reveals nothing before `trueformer hunt interview report` has ended it"
+        )
     if not record.solved_at and not give_up:
         raise ValueError(
             "not solved yet: `trueformer hunt check` grades, and --give-up shows it anyway, for no points"

@@ -59,6 +59,17 @@ def check(place: Path) -> int:
 
 
 def _show(console: Console, record: Record, result: Grade) -> None:
+    show_grade(console, result)
+    if result.solved:
+        console.print(
+            f"{points(record):.0f} of {most(record)} points, {span(record.taken)}, {record.hints} hints",
+            highlight=False,
+        )
+        console.print("`trueformer hunt reveal` shows the original repair and the lesson", highlight=False)
+
+
+def show_grade(console: Console, result: Grade) -> None:
+    """What a grade tells a hunter: what does not hold, and never where."""
     if result.error:
         console.print(f"[red]not gradable[/]: {escape(result.error)}", highlight=False)
         return
@@ -70,11 +81,6 @@ def _show(console: Console, record: Record, result: Grade) -> None:
     done = sum(result.repaired.values())
     if result.solved:
         console.print(f"[green]solved[/]: all {result.held} behaviours hold", highlight=False)
-        console.print(
-            f"{points(record):.0f} of {most(record)} points, {span(record.taken)}, {record.hints} hints",
-            highlight=False,
-        )
-        console.print("`trueformer hunt reveal` shows the original repair and the lesson", highlight=False)
         return
     console.print(
         f"[red]not solved[/]: {done} of {len(result.repaired)} repaired, {result.held} behaviours hold",

@@ -23,7 +23,7 @@ import trueformer
 from trueformer.hunt import record as records
 from trueformer.hunt.bug import Bug, bug
 from trueformer.hunt.edits import Sources
-from trueformer.hunt.incident import experiments, incident
+from trueformer.hunt.incident import DO, experiments, incident
 from trueformer.hunt.notebook import write_notebook
 from trueformer.hunt.plant import planted, write_sources
 from trueformer.hunt.project import EXPERIMENTS, project
@@ -88,15 +88,19 @@ def fill(
     minutes: int | float | None,
     measure: bool = True,
     notebook: bool = False,
+    do: str = DO,
+    scripts: Sources | None = None,
 ) -> str:
     """Makes everything that a hunter gets; returns the hunt's random name.
 
-    `measure`: runs the experiments, here and in sound code, so that the report has numbers and figures.
+    `measure`: runs the experiments, here and in sound code, so that the report has numbers and figures. `do`: the end of
+    the report, which says what to do. `scripts`: files beside run.py.
     """
     wanted, name = experiments(bugs), secrets.token_hex(8)
     make(folder, sources, wanted, name)
+    write_sources(scripts or {}, folder)
     here, sound = (experiment(folder), sound_numbers(wanted)) if measure else ({}, {})
-    (folder / "INCIDENT.md").write_text(incident(bugs, folder, here, sound, minutes), encoding="utf-8")
+    (folder / "INCIDENT.md").write_text(incident(bugs, folder, here, sound, minutes, do), encoding="utf-8")
     if notebook:
         write_notebook(folder)
     shutil.rmtree(folder / "out", ignore_errors=True)
