@@ -81,6 +81,7 @@ def test_from_start_to_a_solve(hunt, folder):
     code, said, _ = hunt("check", "--workspace", str(folder / "trueformer" / "nn"))
     assert code == 0, said
     assert "9 of 10 points" in said
+    assert hunt("hint", "--workspace", str(folder))[0] == 2, "a hint after a solve would only cost"
     code, said, _ = hunt("reveal", "--workspace", str(folder))
     assert "self.head_dim**-0.5" in said
     assert "attention/scale" in said
@@ -88,6 +89,18 @@ def test_from_start_to_a_solve(hunt, folder):
     assert "solved: 1 easy" in said
     assert CASE in Path("progress.csv").read_text()
     assert hunt("progress", "--export", "progress.csv")[0] == 2, "nothing is overwritten"
+
+
+def test_a_repair_that_breaks_something_else_earns_nothing(hunt, folder):
+    repair(folder)
+    path = folder / "trueformer" / "nn" / "plain.py"
+    text = path.read_text()
+    assert "torch.sqrt(mean_square + eps)" in text
+    path.write_text(text.replace("torch.sqrt(mean_square + eps)", "torch.sqrt(mean_square)"))
+    code, said, _ = hunt("check", "--workspace", str(folder))
+    assert code == 1
+    assert "1 of 1 repaired" in said
+    assert points(records.every()[0]) == 0
 
 
 def test_a_workspace_tells_nothing_of_the_case(begun):

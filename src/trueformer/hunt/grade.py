@@ -136,8 +136,8 @@ def _answer(package: Path, bugs: Sequence[Bug], seconds: int, how: Process) -> d
     os.close(theirs)
     nothing = {"broken": [], "probes": [], "touched": [], "held": 0}
     try:
-        process.communicate(json.dumps(job).encode(), timeout=seconds)
         with os.fdopen(mine, errors="replace") as answer:
+            process.communicate(json.dumps(job).encode(), timeout=seconds)
             said = _said(answer.read())
     except subprocess.TimeoutExpired:
         return {

@@ -112,10 +112,17 @@ def check(place: Path) -> tuple[Record, Grade]:
 def _note(record: Record, result: Grade) -> None:
     record.checks += 1
     if not record.solved_at and not record.revealed:
-        sound = not result.error and not result.fooled
+        sound = not result.error and not result.fooled and not _damage(record, result)
         record.repaired = [id for id, done in result.repaired.items() if done and sound]
         record.solved_at = time.time() if result.solved else None
     record.save()
+
+
+def _damage(record: Record, result: Grade) -> bool:
+    """Whether laws are broken that the bugs which are still there do not break: a repair took something else along."""
+    left = [planted for planted in bugs_of(record) if not result.repaired[planted.id]]
+    expected = {component for planted in left for component in (planted.component, *planted.follows)}
+    return any(law.split("/")[0] not in expected for law in result.broken)
 
 
 def hint(place: Path) -> Hint:
@@ -135,6 +142,8 @@ def next_hint(record: Record) -> Hint:
     """
     if record.allowed is not None and record.hints >= record.allowed:
         raise ValueError(f"{_held_back(record)} allows {record.allowed or 'no'} hints")
+    if record.solved_at:
+        raise ValueError("it is solved: `trueformer hunt reveal` shows everything, for nothing")
     if record.hints == HINTS:
         raise ValueError(f"all {HINTS} hints are given: `trueformer hunt reveal --give-up` shows the rest")
     texts = tuple(planted.hints[record.hints] for planted in bugs_of(record))
