@@ -22,6 +22,12 @@ def test_the_stack_keeps_every_law(kind: dict) -> None:
     assert all(result.law.deep for result in report.results if result.verdict is Verdict.NOT_CHECKED)
 
 
+def test_bf16s_rounding_of_unequal_micro_batches_is_no_mean_of_means() -> None:
+    given = stack(conversations=True, loop={"precision": "bf16"})
+    (result,) = check(**given, only=["loop/accumulates-by-tokens"]).results
+    assert result.verdict is Verdict.HOLDS, result.line
+
+
 def test_a_scaled_rotation_is_not_held_to_the_frequencies_of_its_base() -> None:
     given = stack(rope_scaling=RopeScaling(kind="llama3", factor=8.0, original_max_len=16))
     for subject in (given, {"model": given["model"]}):

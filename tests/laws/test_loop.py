@@ -82,6 +82,22 @@ def test_each_law_breaks_where_its_fault_is_planted(planted, law):
     assert result.evidence.saw
 
 
+LOWERED = (
+    "        share = loss(model, batch)",
+    '        with torch.autocast("cpu", torch.bfloat16):\n            share = loss(model, batch)\n        share = share',
+)
+
+
+def test_a_mean_of_means_is_seen_below_autocast_too(planted):
+    module = planted("gpt2_like.py", LOWERED, *PLANTED["loop/accumulates-by-tokens"])
+    report = judged(module, "loop/accumulates-by-tokens", "loop/accumulates-the-mean", "loop/zero-grad")
+    assert [r.law.id for r in report.results if r.verdict is not Verdict.HOLDS] == [
+        "loop/accumulates-by-tokens"
+    ]
+    assert torch.get_autocast_dtype("cpu") is torch.bfloat16
+    assert not torch.is_autocast_enabled("cpu")
+
+
 RATE = 'group["lr"] = learning_rate(step)'
 OFF_THE_PLAN = {
     "the rate is not used": ('weight.sub_(group["lr"] * mean', "weight.sub_(MAX_LR * mean"),

@@ -36,8 +36,8 @@ class Prepare:
 
     def run(self) -> int:
         """Make it and say what to do next; returns the exit code."""
-        from trueformer.hunt.interview import chosen
-        from trueformer.hunt.interview_terminal import prepared
+        from trueformer.hunt.interviews.interview import chosen
+        from trueformer.hunt.interviews.terminal import prepared
 
         cases = chosen(self.ids, self.cases, self.level, self.seed)
         return prepared(self.folder, cases, minutes=self.minutes, hints=self.hints, candidate=self.candidate)
@@ -60,7 +60,7 @@ class Sit:
 
     def run(self) -> int:
         """Sit; returns the exit code."""
-        from trueformer.hunt.sitting import sit
+        from trueformer.hunt.interviews.sitting import sit
 
         return sit(self.folder, self.command)
 
@@ -80,7 +80,7 @@ class Report:
 
     def run(self) -> int:
         """Grade, print a table and write; returns the exit code."""
-        from trueformer.hunt.interview_terminal import reported
+        from trueformer.hunt.interviews.terminal import reported
 
         return reported(self.folder, self.out, self.json)
 

@@ -2,11 +2,12 @@
 
 A rehearsal is a copy of model, optimizer and schedule. It runs `train_step` on a few small batches and notes the
 gradients as they are when the optimizer steps. Held, the optimizer does not move anything, so that steps can be
-compared from the same weights.
+compared from the same weights, and everything is computed in float32.
 """
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from trueformer.laws.data_batches import batches, slim
 from trueformer.subject.errors import NotApplicable
 from trueformer.subject.interface import call_by_name
+from trueformer.subject.kept import without_autocast
 from trueformer.subject.subject import Subject
 
 ROWS, TOKENS = 3, 24
@@ -108,7 +110,7 @@ class Rehearsal:
             raise NotApplicable("train_step takes one batch, so nothing is accumulated in it")
         torch.manual_seed(step)
         try:
-            with torch.enable_grad():
+            with torch.enable_grad(), without_autocast() if self.held else nullcontext():
                 result = call_by_name(function, "model", "batches", "optimizer", **offered)
         except ValueError as error:
             if "asks for" not in str(error):

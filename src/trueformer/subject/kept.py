@@ -97,6 +97,18 @@ def random_numbers_kept() -> Iterator[None]:
             torch.cuda.set_rng_state_all(on_gpu)
 
 
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Meanwhile no autocast lowers anything: steps of other batches are then compared without bf16's rounding."""
+    lower: Any = torch.set_autocast_enabled
+    off: Any = lambda *given: lower(*given[:-1], False)  # noqa: E731 - a name for its type
+    torch.set_autocast_enabled = off
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled = lower
+
+
 def equal(one: Any, other: Any) -> bool:
     """Whether two nested states are the same, tensors bit for bit."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):

@@ -16,13 +16,13 @@ import pytest
 
 from trueformer.cli import main
 from trueformer.hunt import record as records
-from trueformer.hunt import sitting
 from trueformer.hunt.bug import bug
-from trueformer.hunt.interview import Interview, chosen, interviews_folder, opened, prepare
-from trueformer.hunt.interview_report import report
+from trueformer.hunt.interviews import sitting
+from trueformer.hunt.interviews.interview import Interview, chosen, interviews_folder, opened, prepare
+from trueformer.hunt.interviews.report import report
+from trueformer.hunt.interviews.sitting import sit
 from trueformer.hunt.project import PACKAGE
 from trueformer.hunt.sealed import why_not_sealed
-from trueformer.hunt.sitting import sit
 
 WHY_NOT = why_not_sealed()
 needs_a_seal = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "sealed")
@@ -294,7 +294,7 @@ def until(holds, seconds: float = 30.0) -> None:
 
 @needs_a_seal
 def test_no_answer_can_be_found_while_sitting(ada):
-    seeker = Path(__file__).with_name("seeker.py")
+    seeker = Path(__file__).parent.parent / "seeker.py"
     shutil.copy(seeker, ada)
     secret = bug(CASE).lesson.split(".")[0].strip().splitlines()[0]
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -9,9 +9,9 @@ from rich.markup import escape
 
 from trueformer.doctor.words import printable
 from trueformer.hunt.bug import Bug
-from trueformer.hunt.interview import prepare
-from trueformer.hunt.interview_page import as_data, day, headline, page
-from trueformer.hunt.interview_report import Case, Report, report
+from trueformer.hunt.interviews.interview import prepare
+from trueformer.hunt.interviews.page import as_data, day, headline, page
+from trueformer.hunt.interviews.report import Case, Report, report
 from trueformer.hunt.progress import span
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trueformer.hunt.answering import SOCKET, Answering
-from trueformer.hunt.handed_in import handed_in
-from trueformer.hunt.interview import Interview, interviews_folder, opened
-from trueformer.hunt.own_terminal import OwnTerminal
+from trueformer.hunt.interviews.answering import SOCKET, Answering
+from trueformer.hunt.interviews.handed_in import handed_in
+from trueformer.hunt.interviews.interview import Interview, interviews_folder, opened
+from trueformer.hunt.interviews.own_terminal import OwnTerminal
 from trueformer.hunt.progress import span
 from trueformer.hunt.sealed import end_with_us, sealed, why_not_sealed
 

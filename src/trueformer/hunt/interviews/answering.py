@@ -17,10 +17,10 @@ from rich.console import Console
 
 from trueformer.doctor.words import printable
 from trueformer.hunt.grade import Grade
-from trueformer.hunt.handed_in import handed_in
-from trueformer.hunt.interview import Asked, Interview
+from trueformer.hunt.interviews.handed_in import handed_in
+from trueformer.hunt.interviews.interview import Asked, Interview
+from trueformer.hunt.interviews.sealed_grade import grade_sealed
 from trueformer.hunt.record import Record
-from trueformer.hunt.sealed_grade import grade_sealed
 from trueformer.hunt.sessions import next_hint
 from trueformer.hunt.terminal import show_grade
 from trueformer.hunt.workspace import bugs_of

@@ -5,7 +5,7 @@
     FOLDER/.interview.json    the interview's random name, and nothing else
 
 What is planted is in the interviewer's records. Leaves out the clock (`sitting.py`) and the report
-(`interview_report.py`).
+(`report.py`).
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from typing import Any
 import trueformer
 from trueformer.hunt import record as records
 from trueformer.hunt.bug import HINTS, Bug, bug
-from trueformer.hunt.interview_texts import do, rules, scripts
+from trueformer.hunt.interviews.texts import do, rules, scripts
 from trueformer.hunt.plant import planted
 from trueformer.hunt.record import Record
 from trueformer.hunt.sessions import drawn

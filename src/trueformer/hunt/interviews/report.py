@@ -1,6 +1,6 @@
 """What came of an interview, as data: each case graded as it is now, what the candidate did, and the original repair.
 
-Making it ends the interview. The page is made by `interview_page.py`, the table by `interview_terminal.py`.
+Making it ends the interview. The page is made by `page.py`, the table by `terminal.py`.
 """
 
 import difflib
@@ -12,15 +12,15 @@ from typing import Literal
 
 from trueformer.hunt.bug import Bug
 from trueformer.hunt.grade import Grade
-from trueformer.hunt.handed_in import HandedIn, handed_in
-from trueformer.hunt.interview import Asked, Interview, opened
+from trueformer.hunt.interviews.handed_in import HandedIn, handed_in
+from trueformer.hunt.interviews.interview import Asked, Interview, opened
+from trueformer.hunt.interviews.sealed_grade import grade_sealed
+from trueformer.hunt.interviews.sitting import alone
 from trueformer.hunt.progress import span
 from trueformer.hunt.record import Record
 from trueformer.hunt.score import HINT_COSTS
 from trueformer.hunt.sealed import why_not_sealed
-from trueformer.hunt.sealed_grade import grade_sealed
 from trueformer.hunt.sessions import difference
-from trueformer.hunt.sitting import alone
 from trueformer.hunt.workspace import bugs_of
 
 State = Literal["solved", "partly", "not solved"]

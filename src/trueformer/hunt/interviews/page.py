@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from trueformer.doctor import html as doctors
 from trueformer.doctor.words import printable
-from trueformer.hunt.interview_report import Report
+from trueformer.hunt.interviews.report import Report
 from trueformer.hunt.progress import span
 
 HERE = Path(__file__).parent
@@ -20,8 +20,7 @@ KINDS = {"solved": "good", "partly": "advice", "not solved": "bad"}
 def page(report: Report) -> str:
     """The whole page."""
     style = "".join(
-        path.read_text(encoding="utf-8")
-        for path in (doctors.HERE / "report.css", HERE / "interview_report.css")
+        path.read_text(encoding="utf-8") for path in (doctors.HERE / "report.css", HERE / "report.css")
     )
     templates = doctors.environment(HERE)
     templates.filters |= {
@@ -31,7 +30,7 @@ def page(report: Report) -> str:
         "number": _number,
         "kind": KINDS.__getitem__,
     }
-    return templates.get_template("interview_report.html").render(
+    return templates.get_template("report.html").render(
         report=report, style=Markup(style), style_hash=doctors.style_hash(style), headline=headline(report)
     )
 

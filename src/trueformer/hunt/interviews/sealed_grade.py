@@ -18,7 +18,7 @@ from typing import Any
 import trueformer
 from trueformer.hunt.bug import CATALOGUE, HINTS, Bug
 from trueformer.hunt.grade import Grade, Process, grade
-from trueformer.hunt.handed_in import HandedIn
+from trueformer.hunt.interviews.handed_in import HandedIn
 from trueformer.hunt.plant import write_sources
 from trueformer.hunt.sealed import INSIDE, sealed
 from trueformer.hunt.workspace import PACKAGE

@@ -8,9 +8,9 @@ import shutil
 import pytest
 
 from trueformer.hunt.bug import bug
-from trueformer.hunt.interview import Asked
-from trueformer.hunt.interview_page import as_data, headline, page, prose
-from trueformer.hunt.interview_report import Case, Report, changes
+from trueformer.hunt.interviews.interview import Asked
+from trueformer.hunt.interviews.page import as_data, headline, page, prose
+from trueformer.hunt.interviews.report import Case, Report, changes
 
 HOSTILE = "</pre><script>alert(1)</script>\x1b[31m\u202e`x`"
 BEFORE = {"nn/a.py": "one\ntwo\nthree\n", "nn/b.py": "b\n"}
